@@ -1,0 +1,1 @@
+//! What an object is: kinds, conditions, names. No I/O, no async.

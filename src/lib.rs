@@ -1,0 +1,22 @@
+//! `machinectl` drives the life of Kubernetes clusters and machines.
+//!
+//! The rooms of the house, and what each of them is for:
+//!
+//! | room | question it answers |
+//! |---|---|
+//! | [`api`] | what an object is: types, conditions, names. No I/O, no async |
+//! | [`controllers`] | why something changes: observe -> plan -> apply -> status |
+//! | [`providers`] | how a machine comes to be: Docker containers, hollow machines |
+//! | [`bootstrap`] | what a machine runs first: a Config plus join data becomes bootstrap data |
+//! | [`apiserver`] | the embedded Kubernetes API server; it knows nothing of machines |
+//! | [`install`] | custom resource definitions and what a management cluster needs |
+//! | [`cluster`] | local clusters: create, delete, kubeconfig |
+//! | [`ui`] | tables, trees, progress, prompts; it knows nothing of Kubernetes |
+//! | [`cli`] | one file a command |
+//!
+//! Data flows one way: `cli` -> `client` -> API server (embedded or real) -> watch -> observe -> plan -> apply -> provider.
+
+pub mod api;
+pub mod apiserver;
+pub mod time;
+pub mod yaml;
