@@ -53,7 +53,11 @@ pub fn human_age(age: SignedDuration) -> String {
     let seconds = age.as_secs().max(0);
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     let two = |big: i64, unit: &str, small: i64, small_unit: &str| {
-        if small == 0 { format!("{big}{unit}") } else { format!("{big}{unit}{small}{small_unit}") }
+        if small == 0 {
+            format!("{big}{unit}")
+        } else {
+            format!("{big}{unit}{small}{small_unit}")
+        }
     };
     match seconds {
         0..120 => format!("{seconds}s"),
@@ -75,7 +79,18 @@ mod tests {
     fn ages_read_as_in_kubectl() {
         let age = |s| human_age(SignedDuration::from_secs(s));
         assert_eq!(
-            [5, 119, 120, 200, 601, 3 * 3600 + 60, 9 * 3600, 50 * 3600, 10 * 86_400].map(age),
+            [
+                5,
+                119,
+                120,
+                200,
+                601,
+                3 * 3600 + 60,
+                9 * 3600,
+                50 * 3600,
+                10 * 86_400
+            ]
+            .map(age),
             ["5s", "119s", "2m", "3m20s", "10m", "3h1m", "9h", "2d2h", "10d"]
         );
     }

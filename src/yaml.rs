@@ -22,8 +22,17 @@ impl YamlError {
         let (line, column) = error.location().map_or((0, 0), |l| (l.line(), l.column()));
         let full = error.to_string();
         let message = full.split(" at line ").next().unwrap_or(&full).to_owned();
-        let text = source.lines().nth(line.saturating_sub(1)).unwrap_or_default().to_owned();
-        Self { message, line: if line == 0 { 0 } else { line + first_line - 1 }, column, text }
+        let text = source
+            .lines()
+            .nth(line.saturating_sub(1))
+            .unwrap_or_default()
+            .to_owned();
+        Self {
+            message,
+            line: if line == 0 { 0 } else { line + first_line - 1 },
+            column,
+            text,
+        }
     }
 }
 
@@ -44,7 +53,15 @@ pub fn documents(text: &str) -> Result<Vec<Document>, YamlError> {
             let value: Value = serde_yaml::from_str(part).map_err(|e| YamlError::new(&e, part, line))?;
             Ok(Document { value, line })
         })
-        .filter(|d| !matches!(d, Ok(Document { value: Value::Null, .. })))
+        .filter(|d| {
+            !matches!(
+                d,
+                Ok(Document {
+                    value: Value::Null,
+                    ..
+                })
+            )
+        })
         .collect()
 }
 

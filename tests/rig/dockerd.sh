@@ -3,6 +3,7 @@
 # A Docker daemon without a service manager. `start` does nothing where one answers already;
 # `stop` ends only the daemon that `start` began.
 set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 pidfile=$CACHE/dockerd.pid log=$CACHE/dockerd.log
 

@@ -1,0 +1,94 @@
+//! Names: what is a valid one, and the names that are derived from others. Pure.
+
+/// Longest name of a cluster or machine: it becomes a host name, a Node name and a label value.
+pub const MAX_LENGTH: usize = 63;
+
+/// Says why a name can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidName {
+    /// There is nothing.
+    #[error("a name can't be empty")]
+    Empty,
+    /// It has more than [`MAX_LENGTH`] characters.
+    #[error("\"{0}\" has {length} characters, at most {MAX_LENGTH} are allowed", length = .0.len())]
+    TooLong(String),
+    /// It is no DNS label.
+    #[error(
+        "\"{0}\" is no valid name: use lower-case letters, digits and '-', beginning and ending with a letter or digit"
+    )]
+    NotALabel(String),
+}
+
+/// Checks that a name is a DNS label (RFC 1123), as cluster and machine names have to be.
+pub fn dns_label(name: &str) -> Result<&str, InvalidName> {
+    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    if name.is_empty() {
+        return Err(InvalidName::Empty);
+    }
+    if name.len() > MAX_LENGTH {
+        return Err(InvalidName::TooLong(name.to_owned()));
+    }
+    if !name.chars().all(|c| good(c) || c == '-') || !name.starts_with(good) || !name.ends_with(good) {
+        return Err(InvalidName::NotALabel(name.to_owned()));
+    }
+    Ok(name)
+}
+
+/// Secret with a machine's bootstrap data.
+pub fn bootstrap_secret(machine: &str) -> String {
+    format!("{machine}-bootstrap")
+}
+
+/// Secret with a cluster's admin kubeconfig (key `value`; Cluster API: `<cluster>-kubeconfig`).
+pub fn kubeconfig_secret(cluster: &str) -> String {
+    format!("{cluster}-kubeconfig")
+}
+
+/// The key pairs of a cluster, each in the Secret `<cluster>-<suffix>` (keys `tls.crt`, `tls.key`; Cluster API).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ClusterKeyPair {
+    /// CA of the API server, of kubelets and of users.
+    Ca,
+    /// CA of etcd.
+    Etcd,
+    /// CA of the aggregation layer.
+    Proxy,
+    /// Key that signs service account tokens.
+    ServiceAccount,
+}
+
+impl ClusterKeyPair {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Ca, Self::Etcd, Self::Proxy, Self::ServiceAccount];
+
+    /// Returns the Secret that holds it.
+    pub fn secret(self, cluster: &str) -> String {
+        let suffix = match self {
+            Self::Ca => "ca",
+            Self::Etcd => "etcd",
+            Self::Proxy => "proxy",
+            Self::ServiceAccount => "sa",
+        };
+        format!("{cluster}-{suffix}")
+    }
+}
+
+/// Name of a cluster's N-th worker, counted from 1.
+pub fn worker(cluster: &str, number: usize) -> String {
+    format!("{cluster}-worker-{number}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_told_from_other_names() {
+        for good in ["a", "demo", "demo-worker-1", "0x"] {
+            assert!(dns_label(good).is_ok(), "{good}");
+        }
+        for bad in ["", "Demo", "-a", "a-", "a.b", "a_b", "ä", &"x".repeat(64)] {
+            assert!(dns_label(bad).is_err(), "{bad}");
+        }
+    }
+}
