@@ -18,5 +18,7 @@
 
 pub mod api;
 pub mod apiserver;
+pub mod error;
+pub mod providers;
 pub mod time;
 pub mod yaml;

@@ -2,7 +2,10 @@
 //!
 //! The doc comments become the descriptions that `kubectl explain` shows.
 
-#![expect(missing_docs, reason = "the derive writes root structs without docs; a test checks the descriptions of all fields")]
+#![expect(
+    missing_docs,
+    reason = "the derive writes root structs without docs; a test checks the descriptions of all fields"
+)]
 
 mod aws;
 mod cluster;
