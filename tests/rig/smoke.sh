@@ -85,19 +85,8 @@ within 60 "kube-proxy runs" runs k8s-app
 
 docker exec "$name" sh -c 'sed "s#{{ .PodSubnet }}#10.244.0.0/16#" /kind/manifests/default-cni.yaml; echo ---; cat /kind/manifests/default-storage.yaml' |
   "${kubectl[@]}" apply --server-side -f - >&2
-"${kubectl[@]}" apply -f - >&2 <<END
-apiVersion: v1
-kind: ServiceAccount
-metadata: {name: default, namespace: default}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: pause, labels: {smoke: pod}}
-spec:
-  containers:
-  - {name: pause, image: "$REPO/pause:3.2", imagePullPolicy: IfNotPresent}
-END
-within 60 "a pod of the user's runs" runs smoke
+within 30 "a pod was accepted" "${kubectl[@]}" run pause --image "$REPO/pause:3.2" --labels smoke=pod
+within 60 "the pod runs" runs smoke
 "${kubectl[@]}" get nodes,pods -A -o wide >&2
 docker stop "$name" >/dev/null
 say "stopped, exit code $(docker inspect -f '{{.State.ExitCode}}' "$name")"
