@@ -1,7 +1,7 @@
 //! Every kind in one table, and the custom resource definitions that follow from the types. Pure.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSON, JSONSchemaProps,
+    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
 use kube::CustomResourceExt;
 
@@ -43,6 +43,7 @@ fn finish(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
         else {
             continue;
         };
+        forget_nulls(root);
         let optional = |schema: &JSONSchemaProps| schema.required.as_ref().is_none_or(Vec::is_empty);
         let Some(properties) = root.properties.as_mut() else {
             continue;
@@ -53,6 +54,23 @@ fn finish(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
         }
     }
     crd
+}
+
+/// The derive calls every optional field nullable. The API server drops nulls anyway, and `kubectl explain` shows the type
+/// of a field only when it is not.
+fn forget_nulls(schema: &mut JSONSchemaProps) {
+    schema.nullable = None;
+    schema
+        .properties
+        .iter_mut()
+        .flatten()
+        .for_each(|(_, child)| forget_nulls(child));
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+        forget_nulls(items);
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
+        forget_nulls(values);
+    }
 }
 
 #[cfg(test)]

@@ -89,13 +89,13 @@ pub struct AWSMachineSpec {
 #[serde(rename_all = "camelCase")]
 pub struct AWSBlockDevice {
     /// Device name.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub device_name: String,
     /// Size in GiB.
     #[serde(default)]
     pub volume_size: i64,
     /// Volume type.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub volume_type: String,
     /// Whether it is encrypted.
     #[serde(default)]

@@ -2,7 +2,10 @@
 //!
 //! The doc comments become the descriptions that `kubectl explain` shows.
 
-#![expect(unreachable_pub, reason = "kube's derive writes an inner module that uses the specs")]
+#![expect(
+    unreachable_pub,
+    reason = "kube's derive writes an inner module that uses the specs"
+)]
 
 mod aws;
 mod cluster;
