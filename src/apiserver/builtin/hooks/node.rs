@@ -1,0 +1,7 @@
+//! Rules of Node.
+
+use super::super::BuiltinHooks;
+
+pub(in super::super) struct Node;
+
+impl BuiltinHooks for Node {}

@@ -1,0 +1,192 @@
+//! The set of served resources at one moment. A change makes a new registry; the old one stays as it was.
+
+use std::sync::{Arc, OnceLock};
+
+use serde_json::Value;
+
+use super::super::crd;
+use super::{ResourceInfo, kinds};
+
+/// All served resources: built-in ones and those of established custom resource definitions. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Registry {
+    /// Sorted by group, version, plural.
+    resources: Arc<Vec<Arc<ResourceInfo>>>,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self::builtin()
+    }
+}
+
+impl Registry {
+    /// Returns the registry of the built-in kinds alone.
+    pub fn builtin() -> Self {
+        static BUILTIN: OnceLock<Registry> = OnceLock::new();
+        BUILTIN
+            .get_or_init(|| Self::from_resources(kinds::all().into_iter().map(Arc::new).collect()))
+            .clone()
+    }
+
+    fn from_resources(mut resources: Vec<Arc<ResourceInfo>>) -> Self {
+        resources.sort_by(|a, b| (&a.group, &a.version, &a.plural).cmp(&(&b.group, &b.version, &b.plural)));
+        Self {
+            resources: Arc::new(resources),
+        }
+    }
+
+    /// Returns a registry that also serves the versions of `crd`, replacing what that definition served before.
+    /// A definition that is not established or is being removed serves nothing new, but what it serves stays.
+    pub fn with_crd(&self, definition: &Value) -> Self {
+        let name = definition
+            .pointer("/metadata/name")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        let mut resources: Vec<_> = self
+            .resources
+            .iter()
+            .filter(|r| r.crd_name.as_deref() != Some(name))
+            .cloned()
+            .collect();
+        resources.extend(crd::served_resources(definition).into_iter().map(Arc::new));
+        Self::from_resources(resources)
+    }
+
+    /// Returns a registry without the resources of the definition called `name` (`plural.group`).
+    pub fn without_crd(&self, name: &str) -> Self {
+        Self::from_resources(
+            self.resources
+                .iter()
+                .filter(|r| r.crd_name.as_deref() != Some(name))
+                .cloned()
+                .collect(),
+        )
+    }
+
+    /// Finds a resource by what a request path says. The core group is empty.
+    pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<Arc<ResourceInfo>> {
+        let key = (group, version, plural);
+        self.resources
+            .binary_search_by(|r| (r.group.as_str(), r.version.as_str(), r.plural.as_str()).cmp(&key))
+            .ok()
+            .map(|at| Arc::clone(&self.resources[at]))
+    }
+
+    /// Finds a resource by kind.
+    pub fn find_kind(&self, group: &str, version: &str, kind: &str) -> Option<Arc<ResourceInfo>> {
+        self.resources
+            .iter()
+            .find(|r| r.group == group && r.version == version && r.kind == kind)
+            .cloned()
+    }
+
+    /// Finds the resource that holds the objects under a store key, in the version they are stored in.
+    pub fn find_stored(&self, storage_group_resource: &str) -> Option<Arc<ResourceInfo>> {
+        let of_key = || {
+            self.resources
+                .iter()
+                .filter(|r| r.storage_group_resource == storage_group_resource)
+        };
+        of_key()
+            .find(|r| r.version == r.storage_version && r.storage_group_resource == r.group_resource())
+            .or_else(|| of_key().next())
+            .cloned()
+    }
+
+    /// Returns all resources, sorted by group, version and plural.
+    pub fn all(&self) -> &[Arc<ResourceInfo>] {
+        &self.resources
+    }
+
+    /// Returns the API groups with their versions in order of preference, the core group (empty) first.
+    pub fn groups(&self) -> Vec<(String, Vec<String>)> {
+        let mut groups: Vec<(String, Vec<String>)> = Vec::new();
+        for resource in self.resources.iter() {
+            match groups.last_mut() {
+                Some((group, versions)) if *group == resource.group => {
+                    if versions.last() != Some(&resource.version) {
+                        versions.push(resource.version.clone());
+                    }
+                }
+                _ => groups.push((resource.group.clone(), vec![resource.version.clone()])),
+            }
+        }
+        for (_, versions) in &mut groups {
+            versions.sort_by_key(|v| std::cmp::Reverse(version_rank(v)));
+        }
+        groups
+    }
+
+    /// Returns the resources of one group and version.
+    pub fn in_version(&self, group: &str, version: &str) -> Vec<Arc<ResourceInfo>> {
+        self.resources
+            .iter()
+            .filter(|r| r.group == group && r.version == version)
+            .cloned()
+            .collect()
+    }
+}
+
+/// Ranks versions as Kubernetes does: `v2` before `v1` before `v1beta1` before `v1alpha1` before anything else.
+pub(crate) fn version_rank(version: &str) -> (u8, u64, u64, std::cmp::Reverse<String>) {
+    let parse = || {
+        let rest = version.strip_prefix('v')?;
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let major: u64 = rest[..digits].parse().ok()?;
+        let (stage, minor) = match &rest[digits..] {
+            "" => (3, 0),
+            tail => match (tail.strip_prefix("beta"), tail.strip_prefix("alpha")) {
+                (Some(n), _) => (2, n.parse().ok()?),
+                (_, Some(n)) => (1, n.parse().ok()?),
+                _ => return None,
+            },
+        };
+        Some((stage, major, minor))
+    };
+    parse().map_or_else(
+        || (0, 0, 0, std::cmp::Reverse(version.to_owned())),
+        |(stage, major, minor)| (stage, major, minor, std::cmp::Reverse(String::new())),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_ranked_as_kubernetes_does() {
+        let mut versions = ["v1alpha1", "foo", "v1", "v10", "v1beta2", "v2", "bar", "v1beta10"];
+        versions.sort_by_key(|v| std::cmp::Reverse(version_rank(v)));
+        assert_eq!(
+            versions,
+            ["v10", "v2", "v1", "v1beta10", "v1beta2", "v1alpha1", "bar", "foo"]
+        );
+    }
+
+    #[test]
+    fn builtin_kinds_are_found_by_path_kind_and_store_key() {
+        let registry = Registry::builtin();
+        assert_eq!(
+            registry.find("", "v1", "configmaps").expect("served").kind,
+            "ConfigMap"
+        );
+        assert_eq!(
+            registry
+                .find_kind("apps", "v1", "Deployment")
+                .expect("served")
+                .plural,
+            "deployments"
+        );
+        assert_eq!(registry.find_stored("events").expect("stored").group, "");
+        assert!(registry.find("", "v1", "nothings").is_none());
+    }
+
+    #[test]
+    fn the_core_group_comes_first() {
+        assert_eq!(
+            Registry::builtin().groups()[0],
+            (String::new(), vec!["v1".to_owned()])
+        );
+    }
+}
