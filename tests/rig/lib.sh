@@ -105,3 +105,25 @@ stop() {
   fi
   rm -f "$1"
 }
+
+# node_flags: what `docker run` needs for a node container, in $flags.
+# Docker 20.10 asks for every capability there is when it makes a privileged container, and runc refuses
+# where the daemon itself lacks one. There, ask for those that the daemon has.
+node_flags() {
+  local all=(CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE
+    NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE
+    SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL
+    SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE)
+  local i bounding=$((16#$(awk '/^CapBnd/ { print $2 }' "/proc/$(pidof -s dockerd || echo self)/status")))
+  flags=()
+  for i in "${!all[@]}"; do
+    ((bounding >> i & 1)) || flags+=(--cap-drop "${all[i]}")
+  done
+  if [ ${#flags[@]} = 0 ]; then flags=(--privileged); else
+    flags+=(--cap-add ALL --security-opt systempaths=unconfined --device-cgroup-rule 'a *:* rwm')
+    [ ! -e /dev/kmsg ] || flags+=(--device /dev/kmsg)
+  fi
+  [ ! -d /lib/modules ] || flags+=(--volume /lib/modules:/lib/modules:ro)
+  flags+=(--tty --cgroupns=private --tmpfs /tmp:exec --tmpfs /run:exec
+    --security-opt seccomp=unconfined --security-opt apparmor=unconfined)
+}

@@ -8,21 +8,7 @@ set -euo pipefail
 image=${1:-$NODE_IMAGE} name=rig-smoke-$$
 kubectl=(docker exec -i "$name" kubectl --kubeconfig /etc/kubernetes/admin.conf)
 
-# Docker 20.10 asks for every capability there is when it makes a privileged container, and runc refuses
-# where the daemon itself lacks one. There, ask for those that the daemon has.
-capabilities=(CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE
-  NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE
-  SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL
-  SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE)
-flags=() bounding=$((16#$(awk '/^CapBnd/ { print $2 }' "/proc/$(pidof -s dockerd || echo self)/status")))
-for i in "${!capabilities[@]}"; do
-  ((bounding >> i & 1)) || flags+=(--cap-drop "${capabilities[i]}")
-done
-if [ ${#flags[@]} = 0 ]; then flags=(--privileged); else
-  flags+=(--cap-add ALL --security-opt systempaths=unconfined --device-cgroup-rule 'a *:* rwm')
-  [ ! -e /dev/kmsg ] || flags+=(--device /dev/kmsg)
-fi
-[ ! -d /lib/modules ] || flags+=(--volume /lib/modules:/lib/modules:ro)
+node_flags
 
 # within SECONDS WHAT COMMAND...
 within() {
@@ -39,8 +25,7 @@ ready() { "${kubectl[@]}" get nodes -o 'jsonpath={.items[*].status.conditions[?(
 runs() { "${kubectl[@]}" get pods -A -o "jsonpath={.items[?(@.metadata.labels.$1)].status.phase}" | grep -q Running; }
 
 trap 'docker rm -fv "$name" >/dev/null 2>&1' EXIT
-docker run --detach --tty --name "$name" --hostname "$name" --cgroupns=private --tmpfs /tmp:exec --tmpfs /run:exec \
-  --security-opt seccomp=unconfined --security-opt apparmor=unconfined "${flags[@]}" "$image" >/dev/null
+docker run --detach --name "$name" --hostname "$name" "${flags[@]}" "$image" >/dev/null
 say "container started: ${flags[*]}"
 within 60 "systemd and containerd are up" booted
 
