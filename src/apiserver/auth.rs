@@ -1,0 +1,271 @@
+//! Who a request comes from: a client certificate, a bearer token, or the process itself. There are no rights to
+//! give: whoever is known may do everything, whoever is not may only ask for health and version.
+//! It must not listen or read requests.
+
+use std::fmt;
+use std::io::Write as _;
+use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
+use x509_parser::prelude::FromDer;
+
+/// Name of the administrator in certificates and answers.
+pub const ADMIN_NAME: &str = "kubernetes-admin";
+/// The group that may do everything in any Kubernetes cluster.
+pub const ADMIN_GROUP: &str = "system:masters";
+const AUTHENTICATED: &str = "system:authenticated";
+const OPEN_PATHS: &[&str] = &["/healthz", "/readyz", "/livez", "/version"];
+
+/// Who a request comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserInfo {
+    /// User name.
+    pub name: String,
+    /// Unique id; empty if there is none.
+    pub uid: String,
+    /// Groups, without duplicates.
+    pub groups: Vec<String>,
+}
+
+impl UserInfo {
+    /// Returns the user called `name` with these groups; whoever is known is in `system:authenticated` too.
+    pub fn new(name: impl Into<String>, uid: impl Into<String>, groups: Vec<String>) -> Self {
+        let mut all: Vec<String> = Vec::new();
+        for group in groups.into_iter().chain([AUTHENTICATED.to_owned()]) {
+            if !group.is_empty() && !all.contains(&group) {
+                all.push(group);
+            }
+        }
+        Self {
+            name: name.into(),
+            uid: uid.into(),
+            groups: all,
+        }
+    }
+
+    /// Returns the administrator: who the process itself acts as.
+    pub fn admin() -> Self {
+        Self::new(ADMIN_NAME, "", vec![ADMIN_GROUP.to_owned()])
+    }
+
+    /// Returns whether the user is in the administrators' group.
+    pub fn is_admin(&self) -> bool {
+        self.groups.iter().any(|group| group == ADMIN_GROUP)
+    }
+
+    /// Returns who a client certificate (DER, already verified) belongs to: the common name is the user, each
+    /// organization a group. `None` without a common name.
+    pub fn from_certificate(der: &[u8]) -> Option<Self> {
+        let (_, certificate) = x509_parser::certificate::X509Certificate::from_der(der).ok()?;
+        let subject = certificate.subject();
+        let name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
+        let groups = subject
+            .iter_organization()
+            .filter_map(|o| o.as_str().ok())
+            .map(str::to_owned)
+            .collect();
+        Some(Self::new(name, "", groups))
+    }
+}
+
+/// Returns whether a path is open to everybody.
+pub fn is_open(path: &str) -> bool {
+    OPEN_PATHS.iter().any(|open| {
+        path.strip_prefix(open)
+            .is_some_and(|rest| rest.is_empty() || (rest.starts_with('/') && *open != "/version"))
+    })
+}
+
+/// Why the tokens could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum TokensError {
+    /// The file could not be read or written.
+    #[error("cannot access the token file {path}: {source}")]
+    File {
+        /// Which file.
+        path: std::path::PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A line does not have the form `token,user,uid[,"group,group"]`.
+    #[error("{path}:{line}: a line must read token,user,uid[,\"group,group\"]")]
+    Line {
+        /// Which file.
+        path: std::path::PathBuf,
+        /// Which line, counted from 1.
+        line: usize,
+    },
+}
+
+/// Bearer tokens and whose they are. Only their hashes are kept.
+#[derive(Clone, Default)]
+pub struct Tokens {
+    known: Vec<([u8; 32], UserInfo)>,
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokens")
+            .field("count", &self.known.len())
+            .finish()
+    }
+}
+
+fn hash(token: &str) -> [u8; 32] {
+    Sha256::digest(token.as_bytes()).into()
+}
+
+impl Tokens {
+    /// Reads a token file in the form of kube-apiserver's `--token-auth-file`. A missing file holds no tokens.
+    ///
+    /// # Errors
+    /// The file cannot be read, or has a line of another form.
+    pub fn load(path: &Path) -> Result<Self, TokensError> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(source) => {
+                return Err(TokensError::File {
+                    path: path.to_owned(),
+                    source,
+                });
+            }
+        };
+        let mut known = Vec::new();
+        for (index, line) in text.lines().enumerate() {
+            if line.trim().is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let mut parts = line.splitn(4, ',').map(str::trim);
+            match (parts.next(), parts.next(), parts.next(), parts.next()) {
+                (Some(token), Some(user), Some(uid), groups) if !token.is_empty() && !user.is_empty() => {
+                    let groups = groups.unwrap_or_default().trim_matches('"');
+                    let groups = groups.split(',').map(|group| group.trim().to_owned()).collect();
+                    known.push((hash(token), UserInfo::new(user, uid, groups)));
+                }
+                _ => {
+                    return Err(TokensError::Line {
+                        path: path.to_owned(),
+                        line: index + 1,
+                    });
+                }
+            }
+        }
+        Ok(Self { known })
+    }
+
+    /// Adds a token for a user.
+    pub fn insert(&mut self, token: &str, user: UserInfo) {
+        self.known.push((hash(token), user));
+    }
+
+    /// Returns whose token this is. The comparison takes the same time whatever the token.
+    pub fn authenticate(&self, token: &str) -> Option<UserInfo> {
+        let wanted = hash(token);
+        let mut found = None;
+        for (known, user) in &self.known {
+            let difference = known.iter().zip(&wanted).fold(0, |sum, (a, b)| sum | (a ^ b));
+            if difference == 0 {
+                found = Some(user.clone());
+            }
+        }
+        found
+    }
+
+    /// Appends a line to a token file with mode 0600.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn append(path: &Path, token: &str, user: &UserInfo) -> Result<(), TokensError> {
+        let failed = |source| TokensError::File {
+            path: path.to_owned(),
+            source,
+        };
+        let mut options = std::fs::OpenOptions::new();
+        options.append(true).create(true);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::OpenOptionsExt as _;
+            options.mode(0o600);
+        }
+        let mut file = options.open(path).map_err(failed)?;
+        writeln!(
+            file,
+            "{token},{},{},\"{}\"",
+            user.name,
+            user.uid,
+            user.groups.join(",")
+        )
+        .map_err(failed)
+    }
+}
+
+/// Returns the token of an `Authorization` header.
+pub fn bearer(header: &str) -> Option<&str> {
+    let (scheme, token) = header.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then(|| token.trim())
+        .filter(|token| !token.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_health_and_version_are_open() {
+        for path in ["/healthz", "/readyz/etcd", "/livez", "/version"] {
+            assert!(is_open(path), "{path}");
+        }
+        for path in ["/", "/api", "/healthzz", "/version/x", "/apis"] {
+            assert!(!is_open(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn tokens_are_found_and_never_shown() {
+        let dir = tempfile::tempdir().expect("folder");
+        let path = dir.path().join("tokens.csv");
+        Tokens::append(
+            &path,
+            "s3cret",
+            &UserInfo::new("joe", "7", vec!["devs".to_owned()]),
+        )
+        .expect("written");
+        let tokens = Tokens::load(&path).expect("read");
+        assert_eq!(
+            tokens.authenticate("s3cret").expect("known").groups,
+            ["devs", "system:authenticated"]
+        );
+        assert_eq!(tokens.authenticate("other"), None);
+        assert!(!format!("{tokens:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn a_bad_line_is_named_with_its_number() {
+        let dir = tempfile::tempdir().expect("folder");
+        let path = dir.path().join("tokens.csv");
+        std::fs::write(&path, "# people\nonly-a-token\n").expect("written");
+        assert!(
+            Tokens::load(&path)
+                .expect_err("bad")
+                .to_string()
+                .contains("tokens.csv:2:")
+        );
+        assert!(
+            Tokens::load(&dir.path().join("none"))
+                .expect("empty")
+                .known
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn bearer_tokens_are_read_from_the_header() {
+        assert_eq!(bearer("Bearer abc"), Some("abc"));
+        assert_eq!(bearer("bearer  abc "), Some("abc"));
+        assert_eq!(bearer("Basic abc"), None);
+        assert_eq!(bearer("Bearer "), None);
+    }
+}
