@@ -18,6 +18,7 @@
 
 pub mod api;
 pub mod apiserver;
+pub mod controllers;
 pub mod error;
 pub mod providers;
 pub mod time;
