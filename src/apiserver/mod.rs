@@ -1,4 +1,7 @@
 //! The embedded Kubernetes API server. It knows nothing of machines.
 
 pub mod auth;
+pub mod object;
+pub mod schema;
+pub mod ssa;
 pub mod tls;

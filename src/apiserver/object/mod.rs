@@ -1,0 +1,3 @@
+//! Objects as the server sees them.
+
+pub mod patch;

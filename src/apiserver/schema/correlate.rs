@@ -1,0 +1,31 @@
+//! Finds what a part of an object was before an update. It must not compare values.
+
+use serde_json::Value;
+
+use super::node::{ListType, Node};
+
+/// The item of the old list that `item` of the new one continues: only lists that are maps know that.
+pub(super) fn old_item<'a>(node: &Node, item: &Value, old: Option<&'a Value>) -> Option<&'a Value> {
+    if node.list_type != Some(ListType::Map) {
+        return None;
+    }
+    let item = item.as_object()?;
+    let keys = |map: &serde_json::Map<String, Value>| {
+        node.list_keys
+            .iter()
+            .map(|key| map.get(key).cloned())
+            .collect::<Vec<_>>()
+    };
+    let wanted = keys(item);
+    old?.as_array()?
+        .iter()
+        .find(|o| o.as_object().is_some_and(|map| keys(map) == wanted))
+}
+
+/// The value under `key` of the old map.
+pub(super) fn old_field<'a>(node: &Node, key: &str, old: Option<&'a Value>) -> Option<&'a Value> {
+    if node.map_atomic == Some(true) {
+        return None;
+    }
+    old?.as_object()?.get(key)
+}

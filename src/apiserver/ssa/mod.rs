@@ -1,0 +1,633 @@
+//! Server-side apply: who owns which fields, and what an apply makes of an object. Pure: it must know neither store nor
+//! HTTP, and takes the time as an argument.
+
+mod fieldset;
+mod managed;
+mod scale;
+mod typed;
+pub(crate) mod types;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_json::{Map, Value, json};
+
+use self::fieldset::{FieldSet, PathElement, path_words};
+use self::managed::{ManagerKey, Managers, Operation, Owned, entries, is_reset, set_entries, written};
+use self::types::Type;
+use super::schema::{Structural, go_quote};
+use crate::time::Timestamp;
+
+pub use self::scale::{scale_from_parent, scale_into_parent};
+
+/// The manager that owns what an object held when it was applied to for the first time.
+const BEFORE_FIRST_APPLY: &str = "before-first-apply";
+/// The annotation in which `kubectl apply` without server-side apply keeps what it applied last.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// How many bytes all annotations of an object may have.
+const MAX_ANNOTATIONS: usize = 256 * 1024;
+/// The fields that nobody owns.
+const UNOWNED: [&[&str]; 12] = [
+    &["apiVersion"],
+    &["kind"],
+    &["metadata"],
+    &["metadata", "name"],
+    &["metadata", "namespace"],
+    &["metadata", "creationTimestamp"],
+    &["metadata", "selfLink"],
+    &["metadata", "uid"],
+    &["metadata", "clusterName"],
+    &["metadata", "generation"],
+    &["metadata", "managedFields"],
+    &["metadata", "resourceVersion"],
+];
+
+/// Who writes, and through what.
+#[derive(Debug, Clone, Copy)]
+pub struct Manager<'a> {
+    /// The field manager; "" is told as `unknown`.
+    pub name: &'a str,
+    /// The group and version of the request, such as `apps/v1`.
+    pub api_version: &'a str,
+    /// The subresource of the request; "" for none.
+    pub subresource: &'a str,
+}
+
+impl Manager<'_> {
+    fn key(&self, operation: Operation) -> ManagerKey {
+        ManagerKey {
+            name: if self.name.is_empty() {
+                "unknown".to_owned()
+            } else {
+                self.name.to_owned()
+            },
+            operation,
+            api_version: (operation == Operation::Update).then(|| self.api_version.to_owned()),
+            subresource: self.subresource.to_owned(),
+        }
+    }
+}
+
+/// A field that an apply would take from another manager.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflict {
+    /// The other manager, in the words of messages: `"m1" with subresource "scale" using v1`.
+    pub manager: String,
+    /// The field, such as `.spec.size`.
+    pub field: String,
+}
+
+impl Conflict {
+    /// The message of the cause in the answer.
+    pub fn message(&self) -> String {
+        format!("conflict with {}", self.manager)
+    }
+}
+
+/// Why an apply was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SsaError {
+    /// Other managers own fields with other values: 409, cause `FieldManagerConflict` each.
+    #[error("{}", conflict_message(.0))]
+    Conflicts(Vec<Conflict>),
+    /// The request makes no sense: 400.
+    #[error("{0}")]
+    BadRequest(String),
+    /// The applied object does not have the form of its kind: 500 without a reason, as kube-apiserver has it.
+    #[error("{0}")]
+    Internal(String),
+}
+
+fn conflict_message(conflicts: &[Conflict]) -> String {
+    if let [conflict] = conflicts {
+        return format!(
+            "Apply failed with 1 conflict: {}: {}",
+            conflict.message(),
+            conflict.field
+        );
+    }
+    let mut lines = Vec::new();
+    let mut last = None;
+    for conflict in conflicts {
+        if last != Some(&conflict.manager) {
+            lines.push(format!("conflicts with {}:", conflict.manager));
+            last = Some(&conflict.manager);
+        }
+        lines.push(format!("- {}", conflict.field));
+    }
+    format!(
+        "Apply failed with {} conflicts: {}",
+        conflicts.len(),
+        lines.join("\n")
+    )
+}
+
+/// A conflict before it is put into words.
+type Conflicts = BTreeMap<ManagerKey, FieldSet>;
+
+fn in_words(conflicts: &Conflicts) -> Vec<Conflict> {
+    let mut out = Vec::new();
+    for (key, fields) in conflicts {
+        let mut manager = go_quote(&key.name);
+        if !key.subresource.is_empty() {
+            manager.push_str(&format!(" with subresource {}", go_quote(&key.subresource)));
+        }
+        if let Some(version) = &key.api_version {
+            manager.push_str(&format!(" using {version}"));
+        }
+        fields.each(&mut |path| {
+            out.push(Conflict {
+                manager: manager.clone(),
+                field: path_words(path),
+            })
+        });
+    }
+    out
+}
+
+/// Applies `applied` to `live` and returns the object that results, with defaults and `metadata.managedFields`.
+///
+/// `live` is none when the object does not exist yet. `reset` are the fields that a write to this resource or
+/// subresource cannot change, such as `["status"]`: nobody comes to own them here. When nothing but the time of an
+/// entry would change, the time stays.
+///
+/// # Errors
+///
+/// Conflicts unless `force` is set, and applied objects that do not have the form of their kind.
+pub fn apply(
+    live: Option<&Value>,
+    applied: &Value,
+    manager: &Manager<'_>,
+    schema: &Structural,
+    force: bool,
+    reset: &[&[&str]],
+    now: Timestamp,
+) -> Result<Value, SsaError> {
+    let version = applied.get("apiVersion").and_then(Value::as_str).unwrap_or("");
+    let kind = applied.get("kind").and_then(Value::as_str).unwrap_or("");
+    if version != manager.api_version || live.is_some_and(|l| l.get("kind").is_some_and(|k| k != kind)) {
+        return Err(SsaError::BadRequest(format!(
+            "invalid object type: {}",
+            gvk(version, kind)
+        )));
+    }
+    if entries(applied).is_some_and(|e| !e.is_null()) {
+        return Err(SsaError::BadRequest(
+            "metadata.managedFields must be nil".to_owned(),
+        ));
+    }
+    let managers = match live {
+        Some(live) => Managers::of(live)
+            .map_err(|error| SsaError::Internal(format!("failed to decode managed fields: {error}")))?,
+        None => Managers::default(),
+    };
+    let bare = bare_live(live, version, kind);
+    let job = Job {
+        of: schema.merge_type(),
+        manager,
+        reset: FieldSet::of_fields(reset),
+        now,
+    };
+    let managers = if managers.is_empty() {
+        job.first_managers(&bare)
+    } else {
+        managers
+    };
+    let outcome = match job.apply(&bare, applied, managers.clone(), force) {
+        Err(Refused::Conflicts(conflicts)) => {
+            let left = if manager.name == "kubectl" {
+                job.unforgiven(&bare, &conflicts)
+            } else {
+                conflicts
+            };
+            if left.is_empty() {
+                job.apply(&bare, applied, managers, true)
+            } else {
+                Err(Refused::Conflicts(left))
+            }
+        }
+        other => other,
+    };
+    let (merged, managers) = match outcome {
+        Ok(outcome) => outcome,
+        Err(Refused::Conflicts(conflicts)) => return Err(SsaError::Conflicts(in_words(&conflicts))),
+        Err(Refused::Form(words)) => return Err(SsaError::Internal(words)),
+    };
+    let mut object = match merged {
+        Some(mut merged) => {
+            schema.apply_defaults(&mut merged);
+            merged
+        }
+        None => bare,
+    };
+    if manager.name == "kubectl" {
+        renew_last_applied(&mut object, applied);
+    }
+    set_entries(&mut object, Some(managers.encode()));
+    if let Some(live) = live {
+        keep_times(live, &mut object);
+    }
+    Ok(object)
+}
+
+/// Writes `metadata.managedFields` of an object that is created, updated or patched: the manager comes to own what it
+/// changed, and others lose it.
+///
+/// `new` may carry `metadata.managedFields`: an empty list or a list of one empty entry forgets all managers, and other
+/// entries that can be read replace those of `live`. Objects that have lost all managers get none until they are
+/// applied to.
+pub fn track_update(
+    live: Option<&Value>,
+    new: &mut Value,
+    manager: &Manager<'_>,
+    schema: &Structural,
+    reset: &[&[&str]],
+    now: Timestamp,
+) {
+    let managers = starting_managers(live, new, manager);
+    set_entries(new, None);
+    if live.is_some() && managers.is_empty() {
+        return;
+    }
+    let of = schema.merge_type();
+    let old = bare_live(live, "", "");
+    let formless = |value: &Value| !typed::check(of, value, true).is_empty();
+    if formless(new) || formless(&old) {
+        // What has no form cannot be compared: everybody keeps what they have.
+        set_entries(new, live.and_then(entries).and_then(Value::as_array).cloned());
+        return;
+    }
+    let job = Job {
+        of,
+        manager,
+        reset: FieldSet::of_fields(reset),
+        now,
+    };
+    let mut managers = job.update(&old, new, managers, &manager.key(Operation::Update));
+    managers.cap_updaters();
+    set_entries(new, Some(managers.encode()));
+    if let Some(live) = live {
+        keep_times(live, new);
+    }
+}
+
+/// Puts the times of the entries of `live` back into `new` when nothing else has changed.
+fn keep_times(live: &Value, new: &mut Value) {
+    let (Some(old_entries), Some(new_entries)) = (entries(live), entries(new)) else {
+        return;
+    };
+    let timeless = |entries: &Value| {
+        let mut list = entries.as_array().cloned().unwrap_or_default();
+        for entry in &mut list {
+            if let Some(entry) = entry.as_object_mut() {
+                entry.remove("time");
+            }
+        }
+        list.sort_by_cached_key(ToString::to_string);
+        list
+    };
+    if timeless(old_entries) != timeless(new_entries) || essence(live) != essence(new) {
+        return;
+    }
+    let old_entries = old_entries.as_array().cloned();
+    set_entries(new, old_entries);
+}
+
+/// An object without what the server itself writes.
+fn essence(object: &Value) -> Value {
+    let mut object = object.clone();
+    if let Some(Value::Object(metadata)) = object.get_mut("metadata") {
+        for key in [
+            "managedFields",
+            "resourceVersion",
+            "generation",
+            "uid",
+            "creationTimestamp",
+            "selfLink",
+        ] {
+            metadata.remove(key);
+        }
+        metadata.retain(|_, v| !v.is_null() && v.as_object().is_none_or(|m| !m.is_empty()));
+    }
+    object
+}
+
+/// The stored object without its entries; of one that does not exist, only what its kind is.
+fn bare_live(live: Option<&Value>, version: &str, kind: &str) -> Value {
+    let Some(live) = live else {
+        return if kind.is_empty() {
+            json!({})
+        } else {
+            json!({"apiVersion": version, "kind": kind})
+        };
+    };
+    let mut bare = live.clone();
+    set_entries(&mut bare, None);
+    bare
+}
+
+fn starting_managers(live: Option<&Value>, new: &Value, manager: &Manager<'_>) -> Managers {
+    let of_live = || live.and_then(|live| Managers::of(live).ok()).unwrap_or_default();
+    if !manager.subresource.is_empty() {
+        return of_live();
+    }
+    if is_reset(new) {
+        return Managers::default();
+    }
+    match Managers::of(new) {
+        Ok(managers) if !managers.is_empty() => managers,
+        _ => of_live(),
+    }
+}
+
+fn gvk(version: &str, kind: &str) -> String {
+    let (group, version) = version.split_once('/').unwrap_or(("", version));
+    format!("{group}/{version}, Kind={kind}")
+}
+
+/// Why an apply inside of [`apply`] was refused.
+enum Refused {
+    Conflicts(Conflicts),
+    Form(String),
+}
+
+/// One write.
+struct Job<'a> {
+    of: &'a Type,
+    manager: &'a Manager<'a>,
+    reset: FieldSet,
+    now: Timestamp,
+}
+
+impl Job<'_> {
+    /// Fits entries to a schema that has changed, and drops those of other groups.
+    fn reconciled(&self, managers: Managers) -> Managers {
+        let group = |version: &str| version.split_once('/').map(|(group, _)| group.to_owned());
+        let ours = group(self.manager.api_version);
+        let kept = managers
+            .0
+            .into_iter()
+            .filter(|(_, owned)| group(&owned.api_version) == ours);
+        Managers(
+            kept.map(|(key, owned)| {
+                let fields = typed::reconcile(self.of, &owned.fields);
+                (key, Owned { fields, ..owned })
+            })
+            .collect(),
+        )
+    }
+
+    /// What everybody else loses by a change from `old` to `new`, and what the change is.
+    fn changes(&self, old: &Value, new: &Value) -> typed::Comparison {
+        typed::compare(self.of, old, new).without(&self.reset)
+    }
+
+    /// The managers after an update from `old` to `new` by `key`.
+    fn update(&self, old: &Value, new: &Value, managers: Managers, key: &ManagerKey) -> Managers {
+        let mut managers = self.reconciled(managers);
+        let change = self.changes(old, new);
+        let gained = change.modified.union(&change.added);
+        let lost = gained.union(&change.removed);
+        managers.take(|_| Some(lost.clone()));
+        let mut own = gained.recursive_difference(&self.reset);
+        own = own.difference(&FieldSet::of_fields(&UNOWNED));
+        if !own.is_empty() {
+            if let Some(before) = managers.0.get(key) {
+                own = own.union(&before.fields);
+            }
+            let api_version = self.manager.api_version.to_owned();
+            managers.0.insert(
+                key.clone(),
+                Owned {
+                    fields: own,
+                    api_version,
+                    time: written(self.now),
+                },
+            );
+        }
+        managers
+    }
+
+    /// The managers of an object that has none yet: what it holds was there before.
+    fn first_managers(&self, live: &Value) -> Managers {
+        let before = Manager {
+            name: BEFORE_FIRST_APPLY,
+            ..*self.manager
+        };
+        let nothing = json!({});
+        if !typed::check(self.of, live, true).is_empty() {
+            return Managers::default();
+        }
+        self.update(
+            &nothing,
+            live,
+            Managers::default(),
+            &before.key(Operation::Update),
+        )
+    }
+
+    /// Returns no object when nothing changes.
+    fn apply(
+        &self,
+        live: &Value,
+        applied: &Value,
+        managers: Managers,
+        force: bool,
+    ) -> Result<(Option<Value>, Managers), Refused> {
+        let name = |value: &Value| {
+            let text = |key: &str| {
+                let text = value
+                    .get("metadata")
+                    .and_then(|m| m.get(key))
+                    .and_then(Value::as_str);
+                text.unwrap_or("").to_owned()
+            };
+            let text_of = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or("");
+            format!(
+                "{}/{}; {}",
+                text("namespace"),
+                text("name"),
+                gvk(text_of("apiVersion"), text_of("kind"))
+            )
+        };
+        let errors = typed::check(self.of, applied, false);
+        if !errors.is_empty() {
+            let words = typed::join_errors(&errors);
+            return Err(Refused::Form(format!(
+                "failed to create typed patch object ({}): {words}",
+                name(applied)
+            )));
+        }
+        let errors = typed::check(self.of, live, true);
+        if !errors.is_empty() {
+            let words = typed::join_errors(&errors);
+            return Err(Refused::Form(format!(
+                "failed to create typed live object ({}): {words}",
+                name(live)
+            )));
+        }
+        let mut managers = self.reconciled(managers);
+        let key = self.manager.key(Operation::Apply);
+        let merged = typed::merge(self.of, live, applied).map_err(|errors| {
+            Refused::Form(format!("failed to merge config: {}", typed::join_errors(&errors)))
+        })?;
+        let fields = typed::field_set(self.of, applied).recursive_difference(&self.reset);
+        let before = managers.0.get(&key).cloned();
+        let last_time = before.as_ref().and_then(|owned| owned.time.clone());
+        let owned = Owned {
+            fields,
+            api_version: self.manager.api_version.to_owned(),
+            time: last_time,
+        };
+        managers.0.insert(key.clone(), owned);
+        let new = match before {
+            Some(before) if !before.fields.is_empty() => self.pruned(merged, &managers, &before.fields),
+            _ => merged,
+        };
+        self.settle(live, &new, &mut managers, &key, force)?;
+        if typed::equal(live, &new) {
+            return Ok((None, managers));
+        }
+        if let Some(owned) = managers.0.get_mut(&key) {
+            owned.time = written(self.now);
+        }
+        Ok((Some(new), managers))
+    }
+
+    /// Takes what changes away from the other managers; without `force` they must agree.
+    fn settle(
+        &self,
+        live: &Value,
+        new: &Value,
+        managers: &mut Managers,
+        key: &ManagerKey,
+        force: bool,
+    ) -> Result<(), Refused> {
+        let change = self.changes(live, new);
+        let gained = change.modified.union(&change.added);
+        let mut conflicts = Conflicts::new();
+        for (other, owned) in managers.0.iter().filter(|(other, _)| *other != key) {
+            let both = owned.fields.intersection(&gained);
+            if !both.is_empty() {
+                conflicts.insert(other.clone(), both);
+            }
+        }
+        if !force && !conflicts.is_empty() {
+            return Err(Refused::Conflicts(conflicts));
+        }
+        let lost = gained.union(&change.removed);
+        let unowned = FieldSet::of_fields(&UNOWNED);
+        managers.take(|other| {
+            Some(if other == key {
+                unowned.clone()
+            } else {
+                lost.clone()
+            })
+        });
+        Ok(())
+    }
+
+    /// Takes out what the manager applied last time and does not apply any more, unless somebody else owns it.
+    fn pruned(&self, merged: Value, managers: &Managers, last: &FieldSet) -> Value {
+        let named = |set: &FieldSet| set.with_named_fields(Some(self.of));
+        let fields = |value: &Value| named(&typed::field_set(self.of, value));
+        let last = named(last);
+        let without_last = typed::remove(self.of, &merged, &last);
+        // Owned by anybody, also by this apply: it comes back.
+        let mut owned = FieldSet::default();
+        for other in managers.0.values() {
+            owned = owned.union(&other.fields);
+        }
+        let merged_fields = fields(&merged);
+        let gone = merged_fields.difference(&fields(&without_last).union(&named(&owned)));
+        let with_owned = typed::remove(self.of, &merged, &gone);
+        // Never owned by this manager: it comes back too.
+        let gone = merged_fields.difference(&fields(&with_owned)).intersection(&last);
+        typed::remove(self.of, &merged, &gone)
+    }
+
+    /// The conflicts that the object's last client-side apply does not explain: `kubectl` may take those fields over.
+    fn unforgiven(&self, live: &Value, conflicts: &Conflicts) -> Conflicts {
+        let Some(forgiven) = self.last_applied_fields(live) else {
+            return conflicts.clone();
+        };
+        conflicts
+            .iter()
+            .map(|(key, fields)| (key.clone(), fields.difference(&forgiven)))
+            .filter(|(_, fields)| !fields.is_empty())
+            .collect()
+    }
+
+    fn last_applied_fields(&self, live: &Value) -> Option<FieldSet> {
+        let text = live
+            .get("metadata")?
+            .get("annotations")?
+            .get(LAST_APPLIED)?
+            .as_str()?;
+        let last: Value = serde_json::from_str(text).ok()?;
+        if last.get("apiVersion")?.as_str()? != self.manager.api_version
+            || !typed::check(self.of, &last, false).is_empty()
+        {
+            return None;
+        }
+        let change = typed::compare(self.of, &last, live);
+        let fields = typed::field_set(self.of, &last);
+        Some(
+            fields
+                .difference(&change.modified)
+                .difference(&change.added)
+                .difference(&change.removed),
+        )
+    }
+}
+
+/// Keeps the annotation of client-side apply in step, for those who go back and forth between the two.
+fn renew_last_applied(object: &mut Value, applied: &Value) {
+    let Some(annotations) = object
+        .get_mut("metadata")
+        .and_then(|m| m.get_mut("annotations"))
+        .and_then(Value::as_object_mut)
+    else {
+        return;
+    };
+    if !annotations
+        .get(LAST_APPLIED)
+        .is_some_and(|v| v.as_str().is_some_and(|t| !t.is_empty()))
+    {
+        return;
+    }
+    let mut last = applied.clone();
+    if let Some(metadata) = last.get_mut("metadata").and_then(Value::as_object_mut)
+        && let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut)
+    {
+        annotations.remove(LAST_APPLIED);
+        if annotations.is_empty() {
+            metadata.remove("annotations");
+        }
+    }
+    let text = format!("{last}\n");
+    annotations.remove(LAST_APPLIED);
+    if size_of(annotations) + LAST_APPLIED.len() + text.len() <= MAX_ANNOTATIONS {
+        annotations.insert(LAST_APPLIED.to_owned(), Value::from(text));
+    }
+}
+
+fn size_of(annotations: &Map<String, Value>) -> usize {
+    annotations
+        .iter()
+        .map(|(key, value)| key.len() + value.as_str().map_or(0, str::len))
+        .sum()
+}
+
+impl fmt::Display for Conflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.message(), self.field)
+    }
+}
+
+fn element(name: &str) -> PathElement {
+    PathElement::Field(name.to_owned())
+}
+
+#[cfg(test)]
+mod tests;
