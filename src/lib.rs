@@ -18,8 +18,11 @@
 
 pub mod api;
 pub mod apiserver;
+pub mod bootstrap;
 pub mod controllers;
 pub mod error;
+pub mod pki;
 pub mod providers;
+pub mod secret;
 pub mod time;
 pub mod yaml;
