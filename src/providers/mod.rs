@@ -3,6 +3,7 @@
 //! An actuator makes, looks at and removes instances. It reads no Kubernetes objects but what it is given and
 //! decides nothing: the controllers do.
 
+pub mod docker;
 pub mod hollow;
 
 use std::{collections::BTreeMap, fmt};

@@ -1,0 +1,41 @@
+#!/bin/bash
+# Runs the bootstrap script once and keeps its log and its verdict beside it, where they can be read
+# without a process in this machine:
+#   verdict/state   "running <time>" or "ended <time>"
+#   verdict/tail    the end of the log, once it has ended
+#   verdict/result  its exit code, once it has ended; the unit does not run it again then
+#   log             all that it said
+umask 077
+here=${0%/*}
+verdict=$here/verdict
+mkdir -p "$verdict"
+put() { cat >"$here/new" && mv -f "$here/new" "$verdict/$1"; }
+now() { date -u +%Y-%m-%dT%H:%M:%SZ; }
+
+# A service has an environment of its own. What the container was given counts here too (proxies).
+if [ -r "${MACHINE_BOOTSTRAP_ENVIRONMENT:-/proc/1/environ}" ]; then
+  while IFS= read -r -d '' pair; do
+    case ${pair%%=*} in
+      PATH | HOME | PWD | OLDPWD | SHLVL | TERM | HOSTNAME | container | _ | *[!A-Za-z0-9_]*) ;;
+      *) export "${pair?}" ;;
+    esac
+  done <"${MACHINE_BOOTSTRAP_ENVIRONMENT:-/proc/1/environ}"
+fi
+export HOME=/root
+export PATH=${MACHINE_BOOTSTRAP_PATH:-/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/bin}
+
+echo "running $(now)" | put state
+timeout --kill-after=10 "${1:-600}" /bin/bash "$here/run" >"$here/log" 2>&1 </dev/null
+code=$?
+case $code in
+  124 | 137) echo "machine-bootstrap: not ended within $1 s, stopped" >>"$here/log" ;;
+  # what it wrote is in place; nobody needs the copies, and some are secret
+  0) rm -rf "$here/files" "$here/run" ;;
+esac
+tail -n 40 "$here/log" | tail -c 6000 | put tail
+echo "ended $(now)" | put state
+echo "$code" | put result
+if [ "$code" = 0 ] && [ -d /run/systemd/system ]; then
+  mkdir -p /run/cluster-api && echo success >/run/cluster-api/bootstrap-success.complete
+fi
+exit "$code"
