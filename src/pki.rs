@@ -125,7 +125,10 @@ pub fn client_certificate(
             .distinguished_name
             .push(DnType::OrganizationName, *organization);
     }
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
+    params.key_usages = vec![
+        KeyUsagePurpose::DigitalSignature,
+        KeyUsagePurpose::KeyEncipherment,
+    ];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     params.use_authority_key_identifier_extension = true;
     let certificate = params.signed_by(&key, &issuer).map_err(fail)?;
@@ -144,7 +147,10 @@ pub fn ca_hash(ca_pem: &str) -> Result<String, PkiError> {
     let (_, block) =
         x509_parser::pem::parse_x509_pem(ca_pem.as_bytes()).map_err(|e| no_certificate(e.to_string()))?;
     let certificate = block.parse_x509().map_err(|e| no_certificate(e.to_string()))?;
-    Ok(format!("sha256:{}", hex(&Sha256::digest(certificate.public_key().raw))))
+    Ok(format!(
+        "sha256:{}",
+        hex(&Sha256::digest(certificate.public_key().raw))
+    ))
 }
 
 /// Writes bytes as lower-case hexadecimal digits.
@@ -200,7 +206,12 @@ mod tests {
         assert!(ca_cert.is_ca());
         assert!(!cert.is_ca());
         assert_eq!(
-            cert.subject().iter_common_name().next().unwrap().as_str().unwrap(),
+            cert.subject()
+                .iter_common_name()
+                .next()
+                .unwrap()
+                .as_str()
+                .unwrap(),
             "kubernetes-admin"
         );
         let groups: Vec<_> = cert

@@ -24,5 +24,8 @@ pub fn render(inputs: &Inputs) -> Result<Rendered, BootstrapError> {
 /// # Errors
 /// Says what in the Config can't be used, and why.
 pub fn config_secret(spec: &ConfigSpec, secret_files: &SecretFiles) -> Result<String, BootstrapError> {
-    Err(BootstrapError::Unsupported(format!("{} files", spec.files.len() + secret_files.len())))
+    Err(BootstrapError::Unsupported(format!(
+        "{} files",
+        spec.files.len() + secret_files.len()
+    )))
 }

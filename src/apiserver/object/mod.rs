@@ -1,3 +1,4 @@
 //! Objects as the server sees them.
 
 pub mod patch;
+mod patch_strategic;

@@ -1,2 +1,203 @@
 //! Patches: what a JSON patch, a merge patch or a strategic merge patch makes of an object. Pure: it must know neither
-//! store nor HTTP.
+//! store nor HTTP, and must not check what comes out.
+
+use serde_json::{Map, Value};
+
+use super::patch_strategic;
+use crate::apiserver::schema::Structural;
+
+/// How many operations a JSON patch may have.
+pub const MAX_OPERATIONS: usize = 10_000;
+
+/// Why a patch was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PatchError {
+    /// The patch cannot be read: 400.
+    #[error("{0}")]
+    BadRequest(String),
+    /// The patch has too many operations: 413.
+    #[error("{0}")]
+    TooLarge(String),
+    /// The patch does not fit the object: 422, which kube-apiserver tells without details.
+    #[error("{0}")]
+    Unprocessable(String),
+    /// The patch does not fit the kind: 500, as kube-apiserver has it.
+    #[error("{0}")]
+    Internal(String),
+}
+
+/// Applies a JSON patch (RFC 6902) and returns the patched object.
+///
+/// # Errors
+///
+/// Patches that are no list of operations, and operations that do not apply.
+pub fn json_patch(target: &Value, patch: &Value) -> Result<Value, PatchError> {
+    const WANTED: &str = "[]handlers.jsonPatchOp";
+    let Value::Array(operations) = patch else {
+        return Err(undecodable(patch, WANTED));
+    };
+    if operations.len() > MAX_OPERATIONS {
+        return Err(PatchError::TooLarge(format!(
+            "The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}",
+            operations.len()
+        )));
+    }
+    if let Some(operation) = operations.iter().find(|o| !o.is_object()) {
+        return Err(undecodable(operation, "handlers.jsonPatchOp"));
+    }
+    let mut object = target.clone();
+    for operation in operations {
+        let operation: json_patch::PatchOperation = serde_json::from_value(operation.clone())
+            .map_err(|error| PatchError::Unprocessable(format!("operation {operation}: {error}")))?;
+        json_patch::patch(&mut object, std::slice::from_ref(&operation))
+            .map_err(|error| PatchError::Unprocessable(error.to_string()))?;
+    }
+    Ok(object)
+}
+
+/// Applies a merge patch (RFC 7386) and returns the patched object.
+///
+/// # Errors
+///
+/// Patches that are no JSON object.
+pub fn merge_patch(target: &Value, patch: &Value) -> Result<Value, PatchError> {
+    let patch = object_patch(patch)?;
+    let mut object = target.clone();
+    merge_map(&mut object, patch);
+    Ok(object)
+}
+
+/// Applies a strategic merge patch, which merges lists as the schema of the kind tells, and returns the patched object.
+///
+/// Directives: `$patch` (`replace`, `delete`), `$retainKeys`, `$setElementOrder/…` and `$deleteFromPrimitiveList/…`.
+///
+/// # Errors
+///
+/// Patches that are no JSON object, directives that make no sense, and list items without their merge key.
+pub fn strategic_merge_patch(
+    target: &Value,
+    patch: &Value,
+    schema: &Structural,
+) -> Result<Value, PatchError> {
+    patch_strategic::apply(target, object_patch(patch)?, schema)
+}
+
+fn object_patch(patch: &Value) -> Result<&Map<String, Value>, PatchError> {
+    patch
+        .as_object()
+        .ok_or_else(|| undecodable(patch, "map[string]interface {}"))
+}
+
+fn undecodable(patch: &Value, wanted: &str) -> PatchError {
+    let found = match patch {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    PatchError::BadRequest(format!(
+        "error decoding patch: json: cannot unmarshal {found} into Go value of type {wanted}"
+    ))
+}
+
+fn merge_map(target: &mut Value, patch: &Map<String, Value>) {
+    if !target.is_object() {
+        *target = Value::Object(Map::new());
+    }
+    let Value::Object(target) = target else { return };
+    for (key, value) in patch {
+        match value {
+            Value::Null => {
+                target.remove(key);
+            }
+            Value::Object(patch) => merge_map(target.entry(key.clone()).or_insert(Value::Null), patch),
+            other => {
+                target.insert(key.clone(), other.clone());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn json_patches_apply_in_order() {
+        let patched = json_patch(
+            &json!({"a": {"b": 1}, "l": [1]}),
+            &json!([
+                {"op": "test", "path": "/a/b", "value": 1},
+                {"op": "add", "path": "/l/-", "value": 2},
+                {"op": "copy", "from": "/a/b", "path": "/c"},
+                {"op": "remove", "path": "/a"}
+            ]),
+        );
+        assert_eq!(patched, Ok(json!({"c": 1, "l": [1, 2]})));
+        assert_eq!(json_patch(&json!({"a": 1}), &json!([])), Ok(json!({"a": 1})));
+    }
+
+    #[test]
+    fn json_patches_that_do_not_fit_are_refused() {
+        let refused = |patch: Value| json_patch(&json!({"a": 1}), &patch).unwrap_err();
+        let words = "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp";
+        assert_eq!(
+            refused(json!({"op": "add"})),
+            PatchError::BadRequest(words.to_owned())
+        );
+        for patch in [
+            json!([{"op": "bogus", "path": "/x"}]),
+            json!([{"op": "add", "path": "/l/-", "value": 1}]),
+            json!([{"op": "test", "path": "/a", "value": 2}]),
+            json!([{"op": "remove", "path": "/z"}]),
+            json!([{"op": "replace", "path": "/z", "value": 1}]),
+        ] {
+            assert!(
+                matches!(refused(patch.clone()), PatchError::Unprocessable(_)),
+                "{patch}"
+            );
+        }
+        let many = Value::Array(vec![
+            json!({"op": "test", "path": "/a", "value": 1});
+            MAX_OPERATIONS + 1
+        ]);
+        assert!(matches!(refused(many), PatchError::TooLarge(_)));
+    }
+
+    /// The examples of RFC 7386, appendix A, whose patch is an object.
+    #[test]
+    fn merge_patches_follow_the_rfc() {
+        let cases = [
+            (json!({"a": "b"}), json!({"a": "c"}), json!({"a": "c"})),
+            (json!({"a": "b"}), json!({"b": "c"}), json!({"a": "b", "b": "c"})),
+            (json!({"a": "b"}), json!({"a": null}), json!({})),
+            (json!({"a": "b", "b": "c"}), json!({"a": null}), json!({"b": "c"})),
+            (json!({"a": ["b"]}), json!({"a": "c"}), json!({"a": "c"})),
+            (json!({"a": "c"}), json!({"a": ["b"]}), json!({"a": ["b"]})),
+            (
+                json!({"a": {"b": "c"}}),
+                json!({"a": {"b": "d", "c": null}}),
+                json!({"a": {"b": "d"}}),
+            ),
+            (json!({"a": [{"b": "c"}]}), json!({"a": [1]}), json!({"a": [1]})),
+            (json!({"e": null}), json!({"a": 1}), json!({"e": null, "a": 1})),
+            (json!([1, 2]), json!({"a": "b", "c": null}), json!({"a": "b"})),
+            (
+                json!({}),
+                json!({"a": {"bb": {"ccc": null}}}),
+                json!({"a": {"bb": {}}}),
+            ),
+        ];
+        for (target, patch, expected) in cases {
+            assert_eq!(merge_patch(&target, &patch), Ok(expected), "{target} {patch}");
+        }
+        let words = "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}";
+        assert_eq!(
+            merge_patch(&json!({}), &json!([])),
+            Err(PatchError::BadRequest(words.to_owned()))
+        );
+    }
+}
