@@ -19,10 +19,14 @@
 pub mod api;
 pub mod apiserver;
 pub mod bootstrap;
+pub mod config;
 pub mod controllers;
 pub mod error;
+pub mod install;
+pub mod kubeconfig;
 pub mod pki;
 pub mod providers;
 pub mod secret;
 pub mod time;
+pub mod ui;
 pub mod yaml;
