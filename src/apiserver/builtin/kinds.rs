@@ -793,6 +793,17 @@ mod tests {
     }
 
     #[test]
+    fn every_schema_compiles() {
+        for info in all() {
+            let SchemaSource::Builtin(definition) = &info.source else {
+                panic!("built in")
+            };
+            let compiled = super::super::Structural::compile(&schemas::inlined(definition));
+            assert!(compiled.is_ok(), "{}: {:?}", info.kind, compiled.err());
+        }
+    }
+
+    #[test]
     fn columns_are_read_from_their_short_form() {
         let made = column("Wide|string||1|.spec.mode");
         assert_eq!(

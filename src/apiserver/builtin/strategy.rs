@@ -166,7 +166,7 @@ impl ResourceInfo {
         }
         if self.custom {
             errors.extend(self.schema().validate(object, None));
-            errors.extend(self.validate_scale(object));
+            errors.extend(self.scale_errors(object));
         }
         errors
     }
@@ -190,7 +190,7 @@ impl ResourceInfo {
                 }
                 if self.custom {
                     errors.extend(self.schema().validate(new, Some(old)));
-                    errors.extend(self.validate_scale(new));
+                    errors.extend(self.scale_errors(new));
                 }
             }
             Part::Status => {
@@ -198,45 +198,18 @@ impl ResourceInfo {
                     errors.extend(hooks.validate_status(new, old));
                 }
                 if self.custom {
-                    errors.extend(self.schema().validate(new, Some(old)));
+                    errors.extend(self.schema().validate_status(new, Some(old)));
                 }
             }
         }
         errors
     }
 
-    /// Checks the numbers behind a custom resource's scale.
-    fn validate_scale(&self, object: &Value) -> Vec<FieldError> {
-        let Some(scale) = &self.scale else {
-            return Vec::new();
-        };
-        let pointer = |path: &str| path.replace('.', "/");
-        let mut errors = Vec::new();
-        let path = &scale.spec_replicas;
-        match object.pointer(&pointer(path)) {
-            None | Some(Value::Null) => {}
-            Some(value) => match value.as_i64() {
-                Some(n) if n < 0 => {
-                    errors.push(FieldError::invalid(path, n, "should be a non-negative integer"));
-                }
-                Some(n) if n > i64::from(i32::MAX) => errors.push(FieldError::invalid(
-                    path,
-                    n,
-                    format!("should be less than or equal to {}", i32::MAX),
-                )),
-                Some(_) => {}
-                None => errors.push(FieldError::invalid(
-                    path,
-                    0,
-                    format!(
-                        "{path} accessor error: {} is of the type {}, expected int64",
-                        wire::go_plain(value),
-                        wire::go_type_of(value)
-                    ),
-                )),
-            },
-        }
-        errors
+    fn scale_errors(&self, object: &Value) -> Vec<FieldError> {
+        self.scale
+            .as_ref()
+            .map(|scale| Structural::scale_errors(object, &scale.spec_replicas))
+            .unwrap_or_default()
     }
 }
 

@@ -314,28 +314,6 @@ fn go_value(value: &Value) -> &'static str {
     }
 }
 
-/// Returns the Go type that a JSON value decodes into when nothing says otherwise.
-pub(super) fn go_type_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "<nil>",
-        Value::Bool(_) => "bool",
-        Value::Number(n) if n.is_f64() => "float64",
-        Value::Number(_) => "int64",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
-    }
-}
-
-/// Writes a value as Go's `%v` does, well enough for scalars.
-pub(super) fn go_plain(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Null => "<nil>".to_owned(),
-        other => other.to_string(),
-    }
-}
-
 fn mismatch(value: &Value, wanted: &str, at: &At<'_>) -> String {
     let shown = match value {
         Value::Number(n) if wanted.starts_with("int") => format!("number {n}"),

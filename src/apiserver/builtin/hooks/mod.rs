@@ -12,4 +12,5 @@ pub(super) mod pod;
 pub(super) mod policy;
 pub(super) mod rbac;
 pub(super) mod service;
+mod template;
 pub(super) mod workload;

@@ -1,19 +1,121 @@
 //! Rules of kinds that need few.
 
+use serde_json::{Value, json};
+
+use super::super::super::schema::FieldError;
 use super::super::BuiltinHooks;
 
 pub(in super::super) struct Claim;
-
-impl BuiltinHooks for Claim {}
-
 pub(in super::super) struct Volume;
-
-impl BuiltinHooks for Volume {}
-
 pub(in super::super) struct StorageClass;
-
-impl BuiltinHooks for StorageClass {}
-
 pub(in super::super) struct SigningRequest;
 
-impl BuiltinHooks for SigningRequest {}
+/// Sets a field of an object that has it not.
+pub(super) fn default(object: &mut Value, field: &str, value: impl Into<Value>) {
+    if let Some(object) = object.as_object_mut()
+        && object
+            .get(field)
+            .is_none_or(|v| v.is_null() || v.as_str() == Some(""))
+    {
+        object.insert(field.to_owned(), value.into());
+    }
+}
+
+impl BuiltinHooks for Claim {
+    fn set_defaults(&self, object: &mut Value) {
+        if let Some(spec) = object.get_mut("spec") {
+            default(spec, "volumeMode", "Filesystem");
+        }
+        if let Some(status) = object.get_mut("status") {
+            default(status, "phase", "Pending");
+        }
+    }
+
+    fn prepare_create(&self, object: &mut Value) {
+        object["status"] = json!({"phase": "Pending"});
+    }
+}
+
+impl BuiltinHooks for Volume {
+    fn set_defaults(&self, object: &mut Value) {
+        if let Some(spec) = object.get_mut("spec") {
+            default(spec, "persistentVolumeReclaimPolicy", "Retain");
+            default(spec, "volumeMode", "Filesystem");
+        }
+        if let Some(status) = object.get_mut("status") {
+            default(status, "phase", "Pending");
+        }
+    }
+
+    fn prepare_create(&self, object: &mut Value) {
+        object["status"] = json!({"phase": "Pending"});
+    }
+}
+
+impl BuiltinHooks for StorageClass {
+    fn set_defaults(&self, object: &mut Value) {
+        default(object, "reclaimPolicy", "Delete");
+        default(object, "volumeBindingMode", "Immediate");
+    }
+
+    fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        if let Some(old) = old {
+            for field in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
+                if new.get(field) != old.get(field) {
+                    errors.push(FieldError::forbidden(
+                        field,
+                        format!("updates to {field} are forbidden."),
+                    ));
+                }
+            }
+        }
+        if new["provisioner"].as_str().is_none_or(str::is_empty) {
+            errors.push(FieldError::required("provisioner", ""));
+        }
+        errors
+    }
+}
+
+impl BuiltinHooks for SigningRequest {
+    fn set_defaults(&self, object: &mut Value) {
+        if let Some(spec) = object.get_mut("spec")
+            && spec.get("usages").is_none_or(Value::is_null)
+        {
+            spec["usages"] = json!(["digital signature", "key encipherment"]);
+        }
+    }
+
+    fn prepare_create(&self, object: &mut Value) {
+        object["status"] = json!({});
+    }
+
+    fn prepare_update(&self, new: &mut Value, old: &Value) {
+        new["spec"] = old["spec"].clone();
+    }
+
+    fn validate(&self, new: &Value, _old: Option<&Value>) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        for field in ["request", "signerName"] {
+            if new["spec"][field].as_str().is_none_or(str::is_empty) {
+                errors.push(FieldError::required(format!("spec.{field}"), ""));
+            }
+        }
+        errors
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_fill_only_what_is_absent() {
+        let mut class = json!({"provisioner": "p", "reclaimPolicy": "Retain"});
+        StorageClass.set_defaults(&mut class);
+        assert_eq!(class["reclaimPolicy"], "Retain");
+        assert_eq!(class["volumeBindingMode"], "Immediate");
+        assert!(StorageClass.validate(&class, None).is_empty());
+        assert_eq!(StorageClass.validate(&json!({}), None).len(), 1);
+    }
+}
