@@ -91,6 +91,12 @@ impl Structural {
         prune::prune_metadata(object)
     }
 
+    /// Drops what says nothing in an object's `metadata`: nulls and empty maps, lists and texts. The server stores and
+    /// compares metadata in this form, whatever a client sends.
+    pub fn tidy_metadata(object: &mut Value) {
+        prune::tidy_metadata(object);
+    }
+
     /// Drops the nulls of fields that are neither nullable nor have a default: such a null means that the field is
     /// not set. To be called before [`Structural::apply_defaults`].
     pub fn drop_nulls(&self, object: &mut Value) {

@@ -27,6 +27,20 @@ pub(super) fn prune_metadata(object: &mut Value) -> Vec<String> {
     unknown
 }
 
+/// Drops what says nothing in an object's `metadata`: nulls and empty maps, lists and texts.
+pub(super) fn tidy_metadata(object: &mut Value) {
+    if let Some(Value::Object(metadata)) = object.get_mut("metadata") {
+        metadata.retain(|key, value| match value {
+            Value::Null => false,
+            Value::Object(map) => !map.is_empty(),
+            // An empty list of managers asks to forget them all.
+            Value::Array(items) => !items.is_empty() || key == "managedFields",
+            Value::String(text) => !text.is_empty(),
+            _ => true,
+        });
+    }
+}
+
 /// The path walked so far, in the form of messages.
 #[derive(Default)]
 struct Path(String);

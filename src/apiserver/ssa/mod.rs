@@ -127,7 +127,18 @@ type Conflicts = BTreeMap<ManagerKey, FieldSet>;
 
 fn in_words(conflicts: &Conflicts) -> Vec<Conflict> {
     let mut out = Vec::new();
-    for (key, fields) in conflicts {
+    let mut order: Vec<(&ManagerKey, &FieldSet)> = conflicts.iter().collect();
+    // Of one manager those through a subresource are told first.
+    order.sort_by_key(|(key, _)| {
+        (
+            &key.name,
+            key.operation,
+            &key.api_version,
+            key.subresource.is_empty(),
+            &key.subresource,
+        )
+    });
+    for (key, fields) in order {
         let mut manager = go_quote(&key.name);
         if !key.subresource.is_empty() {
             manager.push_str(&format!(" with subresource {}", go_quote(&key.subresource)));
@@ -216,6 +227,7 @@ pub fn apply(
     let mut object = match merged {
         Some(mut merged) => {
             schema.apply_defaults(&mut merged);
+            Structural::tidy_metadata(&mut merged);
             merged
         }
         None => bare,
@@ -629,5 +641,7 @@ fn element(name: &str) -> PathElement {
     PathElement::Field(name.to_owned())
 }
 
+#[cfg(test)]
+mod replay;
 #[cfg(test)]
 mod tests;
