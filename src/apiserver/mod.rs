@@ -1,11 +1,233 @@
 //! The embedded Kubernetes API server. It knows nothing of machines.
+//!
+//! It serves what kubectl, kube-rs, client-go and controller-runtime clients and a kubelet need: discovery, the
+//! built-in kinds listed in [`builtin`], custom resources, watches, server-side apply, garbage collection.
+//!
+//! What it does not do, on purpose:
+//! - admission webhooks, conversion webhooks, API aggregation; authorisation beyond "known users may do all";
+//! - protobuf and CBOR bodies: clients must speak JSON (kubelet: `contentType: application/json`);
+//! - `exec`, `attach`, `port-forward`, `log` and `proxy`: it does not reach into nodes;
+//! - controllers of workloads: a Deployment is stored, nobody makes Pods of it;
+//! - service account tokens, quotas, limit ranges, priority and preemption;
+//! - a history longer than the last 1024 changes of each resource: older watches are told to list again (410);
+//! - more than one server on one state folder.
+//!
+//! Limits: a request body has at most 3 MiB, an object that a patch makes as well.
 
 pub mod auth;
 pub mod builtin;
 pub(crate) mod crd;
 pub mod discovery;
+mod gc;
+mod handlers;
 pub(crate) mod jsonpath;
+mod namespaces;
 pub mod object;
+mod path;
+mod pending;
+mod routes;
 pub mod schema;
+mod serve;
 pub mod ssa;
+mod status;
+mod store;
 pub mod tls;
+mod watch;
+
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use serde_json::Value;
+
+use self::builtin::Registry;
+pub use self::store::OpenError;
+use self::store::{Change, Expect, Key, Store, Stored, WriteError};
+use crate::time::Clock;
+
+/// Store key of custom resource definitions.
+const CRDS: &str = "customresourcedefinitions.apiextensions.k8s.io";
+/// Store key of namespaces.
+const NAMESPACES: &str = "namespaces";
+/// The namespaces that are always there.
+const DEFAULT_NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
+
+/// The server. Cheap to clone; when the last clone and the last client are gone, the state is closed.
+#[derive(Clone)]
+pub struct Server(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    registry: RwLock<Registry>,
+    clock: Arc<dyn Clock>,
+    /// True as soon as watches must end.
+    closing: tokio::sync::watch::Sender<bool>,
+    options: Options,
+}
+
+/// What can be chosen about a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Whether dependents of removed objects are removed, and the `foregroundDeletion` and `orphan` finalizers are
+    /// worked off. Default: true. Without it the server behaves as an API server without its controller manager.
+    pub collect_garbage: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            collect_garbage: true,
+        }
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server")
+            .field("version", &self.store().version())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Opens the state in `dir`, and makes the folder and an empty state if there is none. Must be called inside a
+    /// tokio runtime.
+    ///
+    /// # Errors
+    /// The state is in use by another process, is from a newer release, or cannot be read.
+    pub async fn open(dir: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        Self::open_with(dir, clock, Options::default()).await
+    }
+
+    /// [`Server::open`] with options.
+    ///
+    /// # Errors
+    /// As [`Server::open`].
+    pub async fn open_with(dir: &Path, clock: Arc<dyn Clock>, options: Options) -> Result<Self, OpenError> {
+        let dir = dir.to_owned();
+        let opened = tokio::task::spawn_blocking(move || {
+            let store = Store::open(&dir, namespaces::seed(clock.now()))?;
+            Ok(Self::new(store, clock, options))
+        });
+        let server = opened.await.map_err(|e| OpenError::Unreadable {
+            file: "the state".to_owned(),
+            source: e.into(),
+        })??;
+        server.resume();
+        Ok(server)
+    }
+
+    /// Makes a server whose state is gone when it is dropped.
+    pub fn in_memory(clock: Arc<dyn Clock>) -> Self {
+        Self::in_memory_with(clock, Options::default())
+    }
+
+    /// [`Server::in_memory`] with options.
+    pub fn in_memory_with(clock: Arc<dyn Clock>, options: Options) -> Self {
+        let store = Store::in_memory(namespaces::seed(clock.now()));
+        Self::new(store, clock, options)
+    }
+
+    fn new(store: Store, clock: Arc<dyn Clock>, options: Options) -> Self {
+        let closing = tokio::sync::watch::Sender::new(false);
+        let inner = Inner {
+            store,
+            registry: RwLock::new(Registry::builtin()),
+            clock,
+            closing,
+            options,
+        };
+        let server = Self(Arc::new(inner));
+        server.reload_definitions();
+        server
+    }
+
+    fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    fn registry(&self) -> Registry {
+        self.0
+            .registry
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn now(&self) -> crate::time::Timestamp {
+        self.0.clock.now()
+    }
+
+    /// Ends all watches, so that the connections that carry them can close. New ones end at once.
+    pub fn close(&self) {
+        self.0.closing.send_replace(true);
+    }
+
+    /// Takes all stored custom resource definitions into the registry.
+    fn reload_definitions(&self) {
+        let (_, definitions) = self.store().list(CRDS, None);
+        for definition in definitions {
+            self.register(&definition);
+        }
+    }
+
+    fn register(&self, definition: &Stored) {
+        let definition = definition.value("apiextensions.k8s.io/v1", "CustomResourceDefinition");
+        let mut registry = self.0.registry.write().unwrap_or_else(PoisonError::into_inner);
+        *registry = registry.with_crd(&definition);
+    }
+
+    fn unregister(&self, name: &str) {
+        let mut registry = self.0.registry.write().unwrap_or_else(PoisonError::into_inner);
+        *registry = registry.without_crd(name);
+    }
+
+    /// Writes an object and does what must follow from it before anybody is told.
+    async fn commit(&self, key: Key, expect: Expect, change: Change) -> Result<Arc<Stored>, WriteError> {
+        let deleted = matches!(change, Change::Delete(_));
+        let stored = self.store().write(key, expect, change).await?;
+        if &*stored.key.resource == CRDS {
+            if deleted {
+                self.unregister(&stored.key.name);
+            } else {
+                self.register(&stored);
+            }
+        }
+        self.follow_up(&stored, deleted);
+        Ok(stored)
+    }
+
+    /// Starts what follows from a write without being waited for.
+    fn follow_up(&self, stored: &Arc<Stored>, deleted: bool) {
+        if !self.0.options.collect_garbage {
+            return;
+        }
+        if deleted {
+            self.after_removal(stored);
+        } else {
+            self.after_write(stored);
+        }
+    }
+
+    /// Takes up what a process that died left unfinished.
+    fn resume(&self) {
+        if !self.0.options.collect_garbage {
+            return;
+        }
+        for uid in self.store().absent_owners() {
+            self.spawn_collect(uid);
+        }
+        for info in self.registry().all() {
+            let (_, objects) = self.store().list(&info.storage_group_resource, None);
+            for object in objects.iter().filter(|o| o.deleting) {
+                self.after_write(object);
+            }
+        }
+    }
+
+    /// Returns the stored object in the form of the version in which it is stored.
+    fn value_of(&self, stored: &Stored) -> Option<(Arc<builtin::ResourceInfo>, Value)> {
+        let info = self.registry().find_stored(&stored.key.resource)?;
+        let value = stored.value(&info.api_version(), &info.kind);
+        Some((info, value))
+    }
+}

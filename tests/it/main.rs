@@ -1,3 +1,4 @@
 //! All integration tests: one binary, one module a subject.
 
+mod apiserver;
 mod architecture;

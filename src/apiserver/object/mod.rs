@@ -1,4 +1,6 @@
-//! Objects as the server sees them.
+//! Objects as the server sees them: the parts that all kinds share, and patches. Pure: no store, no clock, no HTTP.
 
+pub(crate) mod meta;
 pub mod patch;
 mod patch_strategic;
+pub(crate) mod selectors;

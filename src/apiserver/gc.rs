@@ -1,0 +1,245 @@
+//! Garbage collection: dependents go when their owners have gone, in the background, before them in the foreground,
+//! or not at all. It must not poll: it acts on what a write or a removal leads to.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::handlers::delete;
+use super::object::meta::{self, FOREGROUND, ORPHAN};
+use super::store::{Change, Expect, Key, Stored};
+use super::{CRDS, NAMESPACES, Server};
+
+/// Finalizer of a custom resource definition whose objects must go first.
+pub(super) const CRD_CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
+
+impl Server {
+    pub(super) fn after_write(&self, stored: &Arc<Stored>) {
+        if stored.deleting {
+            match &*stored.key.resource {
+                NAMESPACES => self.spawn_empty_namespace(&stored.key.name),
+                CRDS => self.spawn(
+                    |server, stored| async move { server.empty_definition(&stored).await },
+                    stored,
+                ),
+                _ => {}
+            }
+            self.spawn(
+                |server, stored| async move { server.work_off_finalizers(&stored).await },
+                stored,
+            );
+        }
+        for owner in &stored.owners {
+            if self.store().find_uid(owner).is_none() {
+                self.spawn_collect(Arc::clone(owner));
+            }
+        }
+        // A dependent that no longer blocks its owner may be what the owner waits for.
+        self.wake_owners(stored);
+    }
+
+    pub(super) fn after_removal(&self, stored: &Arc<Stored>) {
+        if !self.store().dependents(&stored.uid).is_empty() {
+            self.spawn_collect(Arc::clone(&stored.uid));
+        }
+        self.wake_owners(stored);
+        let namespace = &stored.key.namespace;
+        if !namespace.is_empty()
+            && self
+                .store()
+                .get(NAMESPACES, "", namespace)
+                .is_some_and(|n| n.deleting)
+        {
+            self.spawn_empty_namespace(namespace);
+        }
+        if let Some(name) = self
+            .registry()
+            .find_stored(&stored.key.resource)
+            .and_then(|i| i.crd_name.clone())
+            && let Some(definition) = self.store().get(CRDS, "", &name)
+            && definition.deleting
+        {
+            self.spawn(
+                |server, stored| async move { server.empty_definition(&stored).await },
+                &definition,
+            );
+        }
+    }
+
+    fn wake_owners(&self, stored: &Stored) {
+        for owner in &stored.owners {
+            let found = self
+                .store()
+                .find_uid(owner)
+                .and_then(|k| self.store().get(&k.resource, &k.namespace, &k.name));
+            if let Some(owner) = found.filter(|o| o.deleting) {
+                self.spawn(
+                    |server, owner| async move { server.work_off_finalizers(&owner).await },
+                    &owner,
+                );
+            }
+        }
+    }
+
+    fn spawn<F>(&self, task: impl FnOnce(Self, Arc<Stored>) -> F, stored: &Arc<Stored>)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        tokio::spawn(task(self.clone(), Arc::clone(stored)));
+    }
+
+    /// Starts looking after the dependents of an owner that is not there.
+    pub(super) fn spawn_collect(&self, owner: Arc<str>) {
+        let server = self.clone();
+        tokio::spawn(async move {
+            for dependent in server.store().dependents(&owner) {
+                server.collect(&dependent.key).await;
+            }
+        });
+    }
+
+    /// Removes an object all of whose owners are gone; else takes the absent ones off it.
+    async fn collect(&self, key: &Key) {
+        while let Some(stored) = self.store().get(&key.resource, &key.namespace, &key.name) {
+            let Some((_, mut object)) = self.value_of(&stored) else {
+                return;
+            };
+            let owners = meta::owners(&object);
+            let (solid, absent): (Vec<Value>, Vec<Value>) = owners
+                .iter()
+                .cloned()
+                .partition(|owner| self.is_solid(owner, &key.namespace));
+            if absent.is_empty() {
+                return;
+            }
+            if solid.is_empty() {
+                if !stored.deleting {
+                    delete::remove_in_background(self, &stored).await;
+                }
+                return;
+            }
+            meta::of_mut(&mut object).insert("ownerReferences".to_owned(), Value::Array(solid));
+            if self
+                .commit(key.clone(), Expect::Version(stored.version), Change::Put(object))
+                .await
+                .is_ok()
+            {
+                return;
+            }
+        }
+    }
+
+    /// Says whether an owner is there, in the same namespace or in none.
+    fn is_solid(&self, owner: &Value, namespace: &str) -> bool {
+        let uid = owner.get("uid").and_then(Value::as_str).unwrap_or_default();
+        self.store()
+            .find_uid(uid)
+            .is_some_and(|key| key.namespace.is_empty() || &*key.namespace == namespace)
+    }
+
+    /// Does for an object that is being removed what its `orphan` or `foregroundDeletion` finalizer asks for.
+    async fn work_off_finalizers(&self, stored: &Arc<Stored>) {
+        let key = &stored.key;
+        let Some(stored) = self.store().get(&key.resource, &key.namespace, &key.name) else {
+            return;
+        };
+        let Some((_, object)) = self.value_of(&stored) else {
+            return;
+        };
+        let finalizers = meta::finalizers(&object);
+        if finalizers.contains(&ORPHAN) {
+            for dependent in self.store().dependents(&stored.uid) {
+                self.disown(&dependent.key, &stored.uid).await;
+            }
+            self.drop_finalizer(key, ORPHAN).await;
+        } else if finalizers.contains(&FOREGROUND) {
+            let mut blocked = false;
+            for dependent in self.store().dependents(&stored.uid) {
+                blocked |= self.blocks(&dependent, &stored.uid);
+                if !dependent.deleting {
+                    delete::remove_in_foreground(self, &dependent).await;
+                }
+            }
+            // Those that block bring us here again when they go.
+            let left = self.store().dependents(&stored.uid);
+            if !blocked || !left.iter().any(|d| self.blocks(d, &stored.uid)) {
+                self.drop_finalizer(key, FOREGROUND).await;
+            }
+        }
+    }
+
+    fn blocks(&self, dependent: &Stored, owner: &str) -> bool {
+        let Some((_, object)) = self.value_of(dependent) else {
+            return false;
+        };
+        let mut of_owner = meta::owners(&object)
+            .iter()
+            .filter(|o| o.get("uid").and_then(Value::as_str) == Some(owner));
+        of_owner.any(|o| o.get("blockOwnerDeletion").and_then(Value::as_bool) == Some(true))
+    }
+
+    async fn disown(&self, key: &Key, owner: &str) {
+        while let Some(stored) = self.store().get(&key.resource, &key.namespace, &key.name) {
+            let Some((_, mut object)) = self.value_of(&stored) else {
+                return;
+            };
+            let metadata = meta::of_mut(&mut object);
+            if let Some(owners) = metadata.get_mut("ownerReferences").and_then(Value::as_array_mut) {
+                owners.retain(|o| o.get("uid").and_then(Value::as_str) != Some(owner));
+                if owners.is_empty() {
+                    metadata.remove("ownerReferences");
+                }
+            }
+            if self
+                .commit(key.clone(), Expect::Version(stored.version), Change::Put(object))
+                .await
+                .is_ok()
+            {
+                return;
+            }
+        }
+    }
+
+    /// Takes a finalizer off an object; the object goes if it was the last one.
+    pub(super) async fn drop_finalizer(&self, key: &Key, finalizer: &str) {
+        while let Some(stored) = self.store().get(&key.resource, &key.namespace, &key.name) {
+            let Some((_, mut object)) = self.value_of(&stored) else {
+                return;
+            };
+            let left: Vec<String> = meta::finalizers(&object)
+                .into_iter()
+                .filter(|f| *f != finalizer)
+                .map(str::to_owned)
+                .collect();
+            if left.len() == meta::finalizers(&object).len() {
+                return;
+            }
+            meta::set_finalizers(&mut object, &left);
+            let change = if delete::is_done(&object) {
+                Change::Delete(object)
+            } else {
+                Change::Put(object)
+            };
+            if self
+                .commit(key.clone(), Expect::Version(stored.version), change)
+                .await
+                .is_ok()
+            {
+                return;
+            }
+        }
+    }
+
+    /// Removes all objects of a custom resource definition that is being removed, then the definition.
+    async fn empty_definition(&self, definition: &Arc<Stored>) {
+        let resource = &definition.key.name;
+        for object in self.store().list(resource, None).1 {
+            if !object.deleting {
+                delete::remove_in_background(self, &object).await;
+            }
+        }
+        if self.store().count(resource) == 0 {
+            self.drop_finalizer(&definition.key, CRD_CLEANUP).await;
+        }
+    }
+}

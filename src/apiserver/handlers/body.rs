@@ -1,0 +1,212 @@
+//! From the bytes of a request to an object in the form in which it is kept. It must not change anything else.
+
+use serde_json::Value;
+
+use super::super::builtin::ResourceInfo;
+use super::super::object::meta;
+use super::super::schema::Structural;
+use super::super::status::ApiError;
+use super::Call;
+use super::options::Validation;
+
+/// How many bytes of a body an error shows.
+const SUMMARY: usize = 30;
+
+/// Reads a body as JSON or YAML.
+pub(crate) fn parse(call: &Call, kind: &str) -> Result<Value, ApiError> {
+    let unrecognized = |what: &str| {
+        let message = format!(
+            "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: {what} ({})",
+            summary(&call.body)
+        );
+        ApiError::bad_request(message)
+    };
+    match call.content_type() {
+        "" | "application/json" | "*/*" => {
+            serde_json::from_slice(&call.body).map_err(|e| unrecognized(&json_problem(&call.body, &e)))
+        }
+        "application/yaml" => {
+            let text = std::str::from_utf8(&call.body).map_err(|e| unrecognized(&e.to_string()))?;
+            crate::yaml::from_str(text).map_err(|e| unrecognized(&e.to_string()))
+        }
+        _ if call.info.custom => Err(ApiError::unsupported_media_type(&[
+            "application/json",
+            "application/yaml",
+        ])),
+        _ => Err(ApiError::unsupported_media_type(&[
+            "application/json",
+            "application/yaml",
+        ])),
+    }
+}
+
+fn summary(body: &[u8]) -> String {
+    if body.is_empty() {
+        return "<empty>".to_owned();
+    }
+    let more = if body.len() > SUMMARY { " ..." } else { "" };
+    if body[0] == b'{' {
+        let text = String::from_utf8_lossy(&body[..body.len().min(SUMMARY)]).into_owned();
+        return text + more;
+    }
+    let hex: String = body.iter().take(SUMMARY).map(|b| format!("{b:02x}")).collect();
+    format!("{hex}{more}")
+}
+
+/// Says what is wrong with JSON as Go does, for the mistakes that are common.
+pub(crate) fn json_problem(body: &[u8], error: &serde_json::Error) -> String {
+    if error.is_eof() {
+        return "unexpected end of JSON input".to_owned();
+    }
+    let column = error.column().saturating_sub(1);
+    let line_start = body
+        .split_inclusive(|b| *b == b'\n')
+        .take(error.line().saturating_sub(1))
+        .map(<[u8]>::len)
+        .sum::<usize>();
+    let found = body.get(line_start + column).copied().map_or(' ', char::from);
+    let text = error.to_string();
+    let place = if text.starts_with("key must be a string") {
+        "looking for beginning of object key string"
+    } else if text.starts_with("expected value") || text.starts_with("expected ident") {
+        "looking for beginning of value"
+    } else if text.starts_with("trailing characters") {
+        "after top-level value"
+    } else if text.starts_with("expected `:`") {
+        "after object key"
+    } else if text.starts_with("expected `,` or `}`") {
+        "after object key:value pair"
+    } else if text.starts_with("expected `,` or `]`") {
+        "after array element"
+    } else {
+        return text;
+    };
+    format!("invalid character '{found}' {place}")
+}
+
+/// Checks that an object is of the kind that the path says, and gives it its type if it has none.
+pub(crate) fn check_type(info: &ResourceInfo, object: &mut Value, body: &[u8]) -> Result<(), ApiError> {
+    let text = |object: &Value, field: &str| {
+        object
+            .get(field)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let expected = info.api_version();
+    let (mut version, mut kind) = (text(object, "apiVersion"), text(object, "kind"));
+    if !object.is_object() {
+        let message = format!(
+            "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: json: cannot unmarshal {} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }} ({})",
+            info.kind,
+            go_type(object),
+            summary(body)
+        );
+        return Err(ApiError::bad_request(message));
+    }
+    if kind.is_empty() {
+        if info.custom {
+            let json = String::from_utf8_lossy(body);
+            let message = format!(
+                "the object provided is unrecognized (must be of type {}): Object 'Kind' is missing in '{json}' ({})",
+                info.kind,
+                summary(body)
+            );
+            return Err(ApiError::bad_request(message));
+        }
+        kind.clone_from(&info.kind);
+    }
+    if version.is_empty() && !info.custom {
+        version.clone_from(&expected);
+    }
+    if info.custom {
+        if version != expected {
+            let message = format!(
+                "the API version in the data ({version}) does not match the expected API version ({expected})"
+            );
+            return Err(ApiError::bad_request(message));
+        }
+    } else if version != expected || kind != info.kind {
+        let short = version.rsplit('/').next().unwrap_or_default();
+        let message = if version == expected {
+            format!(
+                "{kind} in version {short:?} cannot be handled as a {}: no kind {kind:?} is registered for version {version:?} in scheme \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\"",
+                info.kind
+            )
+        } else {
+            let short = if version == "wrong/v1" || version.contains('/') {
+                short
+            } else {
+                version.as_str()
+            };
+            format!(
+                "{kind} in version {short:?} cannot be handled as a {}: no kind {kind:?} is registered for version {version:?} in scheme \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\"",
+                info.kind
+            )
+        };
+        return Err(ApiError::bad_request(message));
+    }
+    object["apiVersion"] = Value::String(version);
+    object["kind"] = Value::String(kind);
+    Ok(())
+}
+
+/// Names the type of a JSON value as Go does.
+pub(crate) fn go_type(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+/// Brings an object into the form in which it is kept: unknown fields dropped, defaults filled in.
+/// Returns the paths of the fields that were dropped.
+///
+/// # Errors
+/// What cannot be decoded, in Go's words.
+pub(crate) fn normalise(info: &ResourceInfo, object: &mut Value) -> Result<Vec<String>, String> {
+    let schema = info.schema();
+    let mut unknown = schema.prune(object);
+    unknown.extend(Structural::prune_metadata(object));
+    if info.custom {
+        schema.drop_nulls(object);
+        schema.apply_defaults(object);
+    }
+    info.decode(object)?;
+    meta::dedup_owners(object);
+    Ok(unknown)
+}
+
+/// Reads an object that is to be stored. Returns it with warnings about what was dropped.
+pub(crate) fn object(call: &Call, validation: Validation) -> Result<(Value, Vec<String>), ApiError> {
+    let info = &call.info;
+    let mut object = parse(call, &info.kind)?;
+    check_type(info, &mut object, &call.body)?;
+    let cannot = |why: &str| {
+        let message = format!(
+            "{} in version {:?} cannot be handled as a {}: {why}",
+            info.kind, info.version, info.kind
+        );
+        ApiError::bad_request(message)
+    };
+    let unknown = normalise(info, &mut object).map_err(|e| cannot(&e))?;
+    let warnings = unknown_fields(&unknown, validation).map_err(|e| cannot(&e))?;
+    Ok((object, warnings))
+}
+
+/// Says what unknown fields lead to: warnings, or an error in the API server's words.
+pub(crate) fn unknown_fields(unknown: &[String], validation: Validation) -> Result<Vec<String>, String> {
+    let told: Vec<String> = unknown
+        .iter()
+        .map(|field| format!("unknown field \"{field}\""))
+        .collect();
+    match validation {
+        Validation::Ignore => Ok(Vec::new()),
+        Validation::Strict if !told.is_empty() => Err(format!("strict decoding error: {}", told.join(", "))),
+        Validation::Warn | Validation::Strict => Ok(told),
+    }
+}

@@ -1,0 +1,230 @@
+//! Removing objects, one or many: preconditions, finalizers, grace. It must not look after dependents.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::super::builtin::ResourceInfo;
+use super::super::object::meta::{self, FOREGROUND, ORPHAN};
+use super::super::status::ApiError;
+use super::super::store::{Change, Expect, Stored};
+use super::super::{CRDS, NAMESPACES, Server, gc, namespaces};
+use super::options::{DeleteOptions, Propagation};
+use super::{load, to_stored, write_error};
+
+/// What became of an object that was to be removed.
+pub(crate) enum Removal {
+    /// It is gone; this was its last state.
+    Gone(Value),
+    /// It waits for something: this is its state.
+    Pending(Value),
+}
+
+/// Removes one object.
+pub(crate) async fn remove(
+    server: &Server,
+    info: &ResourceInfo,
+    namespace: &str,
+    name: &str,
+    options: &DeleteOptions,
+) -> Result<Removal, ApiError> {
+    if info.storage_group_resource == NAMESPACES && namespaces::is_immortal(name) {
+        return Err(ApiError::forbidden(
+            info,
+            name,
+            "this namespace may not be deleted",
+        ));
+    }
+    loop {
+        let Some(stored) = server.store().get(&info.storage_group_resource, namespace, name) else {
+            return Err(ApiError::not_found(info, name));
+        };
+        let object = load(info, &stored);
+        check_preconditions(info, &object, options)?;
+        let now = server.now();
+        let (next, done) = next_state(server, info, &object, options, now);
+        if options.dry_run {
+            return Ok(if done {
+                Removal::Gone(next)
+            } else {
+                Removal::Pending(next)
+            });
+        }
+        if !done && meta::same_content(&object, &next) {
+            return Ok(Removal::Pending(object));
+        }
+        let next = to_stored(info, next);
+        let change = if done {
+            Change::Delete(next)
+        } else {
+            Change::Put(next)
+        };
+        match server
+            .commit(stored.key.clone(), Expect::Version(stored.version), change)
+            .await
+        {
+            Ok(stored) => {
+                let object = load(info, &stored);
+                return Ok(if done {
+                    Removal::Gone(object)
+                } else {
+                    Removal::Pending(object)
+                });
+            }
+            Err(error) => write_error(error)?,
+        }
+    }
+}
+
+fn check_preconditions(info: &ResourceInfo, object: &Value, options: &DeleteOptions) -> Result<(), ApiError> {
+    let (uid, version) = (meta::text(object, "uid"), meta::text(object, "resourceVersion"));
+    if let Some(wanted) = options.uid.as_deref().filter(|w| *w != uid) {
+        let why = format!(
+            "the UID in the precondition ({wanted}) does not match the UID in record ({uid}). The object might have been deleted and then recreated"
+        );
+        return Err(ApiError::delete_conflict(info, meta::name(object), &why));
+    }
+    if let Some(wanted) = options.version.as_deref().filter(|w| *w != version) {
+        let why = format!(
+            "the ResourceVersion in the precondition ({wanted}) does not match the ResourceVersion in record ({version}). The object might have been modified"
+        );
+        return Err(ApiError::delete_conflict(info, meta::name(object), &why));
+    }
+    Ok(())
+}
+
+/// Returns the object as it is after the request, and whether it is gone then.
+fn next_state(
+    server: &Server,
+    info: &ResourceInfo,
+    object: &Value,
+    options: &DeleteOptions,
+    now: crate::time::Timestamp,
+) -> (Value, bool) {
+    let mut next = object.clone();
+    let grace = grace_seconds(info, object, options);
+    if let Some(grace) = grace
+        && meta::is_deleting(object)
+    {
+        // Only a shorter grace period changes anything.
+        let current = meta::of(object)
+            .get("deletionGracePeriodSeconds")
+            .and_then(Value::as_i64)
+            .unwrap_or(0);
+        if options.grace_seconds.is_none() || grace >= current {
+            let done = current == 0 && meta::finalizers(object).is_empty();
+            return (next, done);
+        }
+        let metadata = meta::of_mut(&mut next);
+        metadata.remove("deletionTimestamp");
+    }
+    adjust_finalizers(server, info, &mut next, options);
+    let grace = grace.unwrap_or(0);
+    let held = info.storage_group_resource == NAMESPACES && namespaces::is_held(&next);
+    if held || !meta::finalizers(&next).is_empty() || grace > 0 {
+        meta::mark_deleting(&mut next, now, grace);
+        if held {
+            namespaces::mark_terminating(&mut next);
+        }
+        return (next, false);
+    }
+    (next, true)
+}
+
+/// Returns for how many seconds an object may go on living, if its kind knows such a thing.
+fn grace_seconds(info: &ResourceInfo, object: &Value, options: &DeleteOptions) -> Option<i64> {
+    if info.storage_group_resource != "pods" {
+        return None;
+    }
+    let text = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default();
+    let own = object
+        .pointer("/spec/terminationGracePeriodSeconds")
+        .and_then(Value::as_i64);
+    let asked = options.grace_seconds.or(own).unwrap_or(0);
+    if text("/spec/nodeName").is_empty() || matches!(text("/status/phase"), "Failed" | "Succeeded") {
+        return Some(0);
+    }
+    Some(if asked < 0 { 1 } else { asked })
+}
+
+/// Adds and removes the finalizers that say what becomes of the dependents.
+fn adjust_finalizers(server: &Server, info: &ResourceInfo, object: &mut Value, options: &DeleteOptions) {
+    let had = meta::finalizers(object);
+    let (mut orphan, mut foreground) = (had.contains(&ORPHAN), had.contains(&FOREGROUND));
+    if let Some(keep) = options.orphan_dependents {
+        (orphan, foreground) = (keep, false);
+    }
+    if let Some(policy) = options.propagation {
+        (orphan, foreground) = (policy == Propagation::Orphan, policy == Propagation::Foreground);
+    }
+    let mut wanted: Vec<String> = had
+        .iter()
+        .filter(|f| !matches!(**f, ORPHAN | FOREGROUND))
+        .map(|f| (*f).to_owned())
+        .collect();
+    if orphan {
+        wanted.push(ORPHAN.to_owned());
+    }
+    if foreground {
+        wanted.push(FOREGROUND.to_owned());
+    }
+    let is_definition = info.storage_group_resource == CRDS;
+    if is_definition
+        && server.store().count(meta::name(object)) > 0
+        && !wanted.iter().any(|f| f == gc::CRD_CLEANUP)
+    {
+        wanted.push(gc::CRD_CLEANUP.to_owned());
+    }
+    let same = wanted.len() == had.len() && wanted.iter().all(|f| had.contains(&f.as_str()));
+    if !same {
+        meta::set_finalizers(object, &wanted);
+    }
+}
+
+/// Says whether an object that is being removed has nothing left to wait for.
+pub(crate) fn is_done(object: &Value) -> bool {
+    let grace = meta::of(object)
+        .get("deletionGracePeriodSeconds")
+        .and_then(Value::as_i64)
+        .unwrap_or(0);
+    let held = object.get("kind").and_then(Value::as_str) == Some("Namespace") && namespaces::is_held(object);
+    meta::is_deleting(object) && meta::finalizers(object).is_empty() && grace == 0 && !held
+}
+
+/// Removes an object on the server's own behalf; its dependents go after it. Errors are only logged: whatever
+/// changed meanwhile will lead here again.
+pub(crate) async fn remove_in_background(server: &Server, stored: &Arc<Stored>) {
+    remove_quietly(server, stored, Propagation::Background).await;
+}
+
+/// The same, but the dependents go before it.
+pub(crate) async fn remove_in_foreground(server: &Server, stored: &Arc<Stored>) {
+    let has_dependents = !server.store().dependents(&stored.uid).is_empty();
+    let policy = if has_dependents {
+        Propagation::Foreground
+    } else {
+        Propagation::Background
+    };
+    remove_quietly(server, stored, policy).await;
+}
+
+async fn remove_quietly(server: &Server, stored: &Arc<Stored>, propagation: Propagation) {
+    let Some((info, object)) = server.value_of(stored) else {
+        return;
+    };
+    let finalizers = meta::finalizers(&object);
+    // What was asked for the object itself wins over what its owner asks for.
+    let propagation = if finalizers.contains(&ORPHAN) || finalizers.contains(&FOREGROUND) {
+        None
+    } else {
+        Some(propagation)
+    };
+    let options = DeleteOptions {
+        uid: Some(stored.uid.to_string()),
+        propagation,
+        ..DeleteOptions::default()
+    };
+    if let Err(error) = remove(server, &info, &stored.key.namespace, &stored.key.name, &options).await {
+        tracing::debug!(resource = %stored.key.resource, name = %stored.key.name, error = error.message(), "not removed");
+    }
+}

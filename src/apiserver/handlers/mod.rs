@@ -1,0 +1,108 @@
+//! What the verbs do. Each file is one verb or a few that belong together.
+//! It must not know paths, and not how objects are stored.
+
+mod body;
+pub(crate) mod delete;
+mod options;
+mod patch;
+mod read;
+mod remove;
+mod render;
+mod scale;
+mod subresources;
+mod write;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use serde_json::Value;
+
+pub(crate) use self::options::{ListOptions, Query};
+pub(crate) use self::patch::patch;
+pub(crate) use self::read::{check_fields, get, is_meant, list};
+pub(crate) use self::remove::{delete_collection, delete_one};
+pub(crate) use self::render::{Form, negotiate, object_bytes, stored_bytes};
+pub(crate) use self::scale::scale;
+pub(crate) use self::subresources::other;
+pub(crate) use self::write::{create, update};
+use super::Server;
+use super::auth::UserInfo;
+use super::builtin::ResourceInfo;
+use super::path::ResourcePath;
+use super::status::ApiError;
+use super::store::{Stored, WriteError};
+
+/// Tries of a write that others keep getting in the way of.
+pub(crate) const ATTEMPTS: usize = 20;
+
+/// One request, taken apart.
+pub(crate) struct Call {
+    pub(crate) server: Server,
+    pub(crate) info: Arc<ResourceInfo>,
+    pub(crate) path: ResourcePath,
+    pub(crate) query: Query,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    pub(crate) user: UserInfo,
+}
+
+impl Call {
+    /// Returns a header as text, empty if it is not there or no text.
+    pub(crate) fn header(&self, name: http::header::HeaderName) -> &str {
+        self.headers
+            .get(name)
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or_default()
+    }
+
+    /// Returns the media type of the body, without parameters.
+    pub(crate) fn content_type(&self) -> &str {
+        self.header(http::header::CONTENT_TYPE)
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+    }
+
+    /// Returns the form in which the client wants objects.
+    pub(crate) fn form(&self) -> Result<Form, ApiError> {
+        negotiate(self.header(http::header::ACCEPT), self.query.get("includeObject"))
+    }
+
+    /// Returns the name of the manager of fields written by this request.
+    pub(crate) fn manager(&self, given: &str) -> String {
+        options::manager_name(given, self.header(http::header::USER_AGENT))
+    }
+}
+
+/// Says whether objects of a version look different from what is stored, beside their `apiVersion`.
+pub(crate) fn converts(info: &ResourceInfo) -> bool {
+    !info.custom && info.converts()
+}
+
+/// Returns a stored object in the form of `info`'s version.
+pub(crate) fn load(info: &ResourceInfo, stored: &Stored) -> Value {
+    let mut object = stored.value(&info.api_version(), &info.kind);
+    if converts(info) {
+        info.from_storage(&mut object);
+    }
+    object
+}
+
+/// Returns an object in the form in which it is stored.
+pub(crate) fn to_stored(info: &ResourceInfo, mut object: Value) -> Value {
+    if converts(info) {
+        info.to_storage(&mut object);
+    }
+    object
+}
+
+/// Lets a write be tried again if somebody else came first.
+pub(crate) fn write_error(error: WriteError) -> Result<(), ApiError> {
+    match error {
+        WriteError::Conflict => Ok(()),
+        WriteError::Disk(reason) => Err(ApiError::internal(&format!("cannot write the state: {reason}"))),
+        WriteError::Closed => Err(ApiError::unavailable("the server is shutting down")),
+    }
+}

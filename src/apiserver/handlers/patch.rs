@@ -1,0 +1,210 @@
+//! PATCH in its four kinds. It must not check what comes out: that is done for all writes alike.
+
+use axum::response::Response;
+use serde_json::Value;
+
+use super::super::builtin::ResourceInfo;
+use super::super::object::patch::{self as patches, PatchError};
+use super::super::schema::FieldError;
+use super::super::ssa::{self, Manager, SsaError};
+use super::super::status::ApiError;
+use super::options::{WriteKind, WriteOptions};
+use super::write::{Target, check_name, guaranteed, track};
+use super::{Call, body, render};
+
+pub(crate) const JSON_PATCH: &str = "application/json-patch+json";
+pub(crate) const MERGE_PATCH: &str = "application/merge-patch+json";
+pub(crate) const STRATEGIC_PATCH: &str = "application/strategic-merge-patch+json";
+pub(crate) const APPLY_PATCH: &str = "application/apply-patch+yaml";
+
+/// Checks that a resource takes a kind of patch.
+pub(crate) fn check_type(info: &ResourceInfo, content_type: &str) -> Result<WriteKind, ApiError> {
+    match content_type {
+        APPLY_PATCH => Ok(WriteKind::Apply),
+        JSON_PATCH | MERGE_PATCH => Ok(WriteKind::Patch),
+        STRATEGIC_PATCH if !info.custom => Ok(WriteKind::Patch),
+        _ if info.custom => Err(ApiError::unsupported_media_type(&[
+            JSON_PATCH,
+            MERGE_PATCH,
+            APPLY_PATCH,
+        ])),
+        _ => Err(ApiError::unknown_patch_type()),
+    }
+}
+
+/// PATCH on an object or its status.
+pub(crate) async fn patch(call: &Call) -> Result<Response, ApiError> {
+    let form = call.form()?;
+    let kind = check_type(&call.info, call.content_type())?;
+    let options = WriteOptions::parse(&call.query, kind)?;
+    let target = Target::of(&call.path.subresource);
+    let warnings = std::sync::Mutex::new(Vec::new());
+    let is_apply = kind == WriteKind::Apply;
+    let written = guaranteed(
+        call,
+        target,
+        &options,
+        is_apply && target == Target::MAIN,
+        "",
+        |live| {
+            let (new, told) = if is_apply {
+                apply(call, target, &options, live)?
+            } else {
+                let Some(live) = live else {
+                    return Err(ApiError::not_found(&call.info, &call.path.name));
+                };
+                modify(call, target, &options, live)?
+            };
+            *warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = told;
+            Ok(new)
+        },
+    )
+    .await?;
+    let warnings = warnings.into_inner().unwrap_or_default();
+    let code = if written.created { 201 } else { 200 };
+    Ok(render::answer(call, code, &written.object, form, &warnings))
+}
+
+/// Server-side apply. Returns the merged object and warnings.
+fn apply(
+    call: &Call,
+    target: Target,
+    options: &WriteOptions,
+    live: Option<&Value>,
+) -> Result<(Value, Vec<String>), ApiError> {
+    let info = &call.info;
+    let text = std::str::from_utf8(&call.body).unwrap_or_default();
+    let applied: Value = crate::yaml::from_str(text)
+        .map_err(|e| ApiError::bad_request(format!("error decoding YAML: {e}")))?;
+    if !applied.is_object() {
+        return Err(ApiError::bad_request(
+            "error decoding YAML: json: cannot unmarshal into Go value of type map[string]interface {}",
+        ));
+    }
+    check_applied(info, &applied)?;
+    let api_version = info.api_version();
+    let name = call.manager(&options.manager);
+    let manager = Manager {
+        name: &name,
+        api_version: &api_version,
+        subresource: target.subresource,
+    };
+    let reset = info.reset_fields(target.part);
+    let reset: Vec<&[&str]> = reset.iter().map(Vec::as_slice).collect();
+    let now = call.server.now();
+    let mut new = ssa::apply(
+        live,
+        &applied,
+        &manager,
+        info.schema(),
+        options.force,
+        &reset,
+        now,
+    )
+    .map_err(|e| ssa_error(&e))?;
+    let unknown = body::normalise(info, &mut new).map_err(|why| {
+        let kind = format!("{}/{}, Kind={}", info.group, info.version, info.kind);
+        ApiError::plain_500(format!(
+            "failed to convert new object ({}; {kind}) to proper version: unable to convert unstructured object to {kind}: error decoding from json: {why}",
+            full_name(call)
+        ))
+    })?;
+    let warnings = body::unknown_fields(&unknown, options.validation).map_err(ApiError::bad_request)?;
+    check_name(call, &mut new)?;
+    Ok((new, warnings))
+}
+
+/// Names the object as errors of apply do.
+fn full_name(call: &Call) -> String {
+    format!("{}/{}", call.path.namespace, call.path.name)
+}
+
+fn check_applied(info: &ResourceInfo, applied: &Value) -> Result<(), ApiError> {
+    let version = applied
+        .get("apiVersion")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    if version != info.api_version() {
+        return Err(ApiError::bad_request(format!(
+            "incorrect version specified in apply patch. Specified patch version: {version}, expected: {}",
+            info.api_version()
+        )));
+    }
+    let managed = applied.pointer("/metadata/managedFields");
+    if managed.is_some_and(|m| !m.is_null() && m.as_array().is_none_or(|a| !a.is_empty())) {
+        return Err(ApiError::bad_request("metadata.managedFields must be nil"));
+    }
+    Ok(())
+}
+
+/// Says why an apply was refused.
+pub(crate) fn ssa_error(error: &SsaError) -> ApiError {
+    match error {
+        SsaError::Conflicts(conflicts) => {
+            let causes = conflicts.iter().map(|c| (c.message(), c.field.clone())).collect();
+            ApiError::apply_conflict(error.to_string(), causes)
+        }
+        SsaError::BadRequest(message) => ApiError::bad_request(message),
+        SsaError::Internal(message) => ApiError::plain_500(message),
+    }
+}
+
+/// The other kinds of patch. Returns the patched object and warnings.
+fn modify(
+    call: &Call,
+    target: Target,
+    options: &WriteOptions,
+    live: &Value,
+) -> Result<(Value, Vec<String>), ApiError> {
+    let info = &call.info;
+    let mut new = patched(call, live, info.schema())?;
+    let mismatch = (!info.custom).then(|| type_mismatch(info, &new)).flatten();
+    let bad_patch = |new: &Value, why: String| {
+        let error = FieldError::invalid("patch", new.to_string(), why);
+        ApiError::invalid_kind("", "", "", &[error])
+    };
+    if let Some(why) = mismatch {
+        return Err(bad_patch(&new, why));
+    }
+    let sent = new.clone();
+    let unknown = body::normalise(info, &mut new).map_err(|why| bad_patch(&sent, why))?;
+    let warnings = body::unknown_fields(&unknown, options.validation).map_err(|why| bad_patch(&sent, why))?;
+    check_name(call, &mut new)?;
+    track(call, target, &options.manager, Some(live), &mut new);
+    Ok((new, warnings))
+}
+
+fn type_mismatch(info: &ResourceInfo, new: &Value) -> Option<String> {
+    let text = |field: &str| new.get(field).and_then(Value::as_str).unwrap_or_default();
+    let (kind, version) = (text("kind"), text("apiVersion"));
+    (kind != info.kind || version != info.api_version()).then(|| {
+        format!("no kind {kind:?} is registered for version {version:?} in scheme \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\"")
+    })
+}
+
+/// Applies the request's patch to a document.
+pub(crate) fn patched(
+    call: &Call,
+    document: &Value,
+    schema: &super::super::schema::Structural,
+) -> Result<Value, ApiError> {
+    let patch: Value = serde_json::from_slice(&call.body).map_err(|e| {
+        ApiError::bad_request(format!(
+            "error decoding patch: {}",
+            body::json_problem(&call.body, &e)
+        ))
+    })?;
+    let outcome = match call.content_type() {
+        JSON_PATCH => patches::json_patch(document, &patch),
+        MERGE_PATCH => patches::merge_patch(document, &patch),
+        _ => patches::strategic_merge_patch(document, &patch, schema),
+    };
+    outcome.map_err(|error| match error {
+        PatchError::BadRequest(message) => ApiError::bad_request(message),
+        PatchError::TooLarge(message) => ApiError::request_too_large(&message),
+        PatchError::Internal(message) => ApiError::plain_500(message),
+        PatchError::Unprocessable(_) => {
+            ApiError::unprocessable("the server rejected our request due to an error in our request")
+        }
+    })
+}

@@ -1,0 +1,269 @@
+//! GET of one object and of many. It must not write.
+
+use std::sync::Arc;
+
+use axum::response::Response;
+use base64::Engine;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::super::builtin::ResourceInfo;
+use super::super::object::meta;
+use super::super::object::selectors::Fields;
+use super::super::pending as table;
+use super::super::status::{ApiError, bytes_response, json_response};
+use super::super::store::Stored;
+use super::options::ListOptions;
+use super::{Call, Form, converts, load, render, stored_bytes};
+
+/// GET on an object.
+pub(crate) fn get(call: &Call) -> Result<Response, ApiError> {
+    let form = call.form()?;
+    let (info, path) = (&*call.info, &call.path);
+    let stored = call
+        .server
+        .store()
+        .get(&info.storage_group_resource, &path.namespace, &path.name)
+        .ok_or_else(|| ApiError::not_found(info, &path.name))?;
+    let mut response = bytes_response(200, stored_bytes(call, info, &stored, form));
+    render::warn(&mut response, info, &[]);
+    Ok(response)
+}
+
+/// Where a list that was cut off goes on.
+#[derive(Serialize, Deserialize)]
+struct Token {
+    v: String,
+    rv: u64,
+    start: String,
+}
+
+impl Token {
+    fn encode(version: u64, last: &Stored) -> String {
+        let start = format!("{}/{}\0", last.key.namespace, last.key.name);
+        let token = Self {
+            v: "meta.k8s.io/v1".to_owned(),
+            rv: version,
+            start,
+        };
+        base64::engine::general_purpose::URL_SAFE_NO_PAD
+            .encode(serde_json::to_vec(&token).unwrap_or_default())
+    }
+
+    fn decode(text: &str) -> Result<Self, ApiError> {
+        let bad = |why: &str| ApiError::bad_request(format!("continue key is not valid: {why}"));
+        let json = base64::engine::general_purpose::URL_SAFE_NO_PAD
+            .decode(text.trim_end_matches('='))
+            .map_err(|e| bad(&e.to_string()))?;
+        serde_json::from_slice(&json).map_err(|e| bad(&e.to_string()))
+    }
+
+    fn is_before(&self, stored: &Stored) -> bool {
+        let (namespace, name) = self
+            .start
+            .trim_end_matches('\0')
+            .split_once('/')
+            .unwrap_or_default();
+        (namespace, name) < (&*stored.key.namespace, &*stored.key.name)
+    }
+}
+
+/// One page of a list.
+pub(crate) struct Page {
+    pub(crate) version: u64,
+    pub(crate) items: Vec<Arc<Stored>>,
+    resume: String,
+    remaining: usize,
+}
+
+/// GET on a collection.
+pub(crate) fn list(call: &Call, options: &ListOptions) -> Result<Response, ApiError> {
+    let form = call.form()?;
+    let info = &*call.info;
+    let page = page(call, options)?;
+    let mut response = match form {
+        Form::Object => bytes_response(200, list_bytes(info, &page)),
+        Form::Metadata => {
+            let items: Vec<Value> = page
+                .items
+                .iter()
+                .map(|s| render::partial(&load(info, s)))
+                .collect();
+            json_response(
+                200,
+                &json!({
+                    "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
+                    "metadata": page.metadata(), "items": items,
+                }),
+            )
+        }
+        Form::Table(include) => {
+            let items: Vec<Value> = page.items.iter().map(|s| load(info, s)).collect();
+            json_response(
+                200,
+                &table::table(info, &items, &page.metadata(), include, call.server.now()),
+            )
+        }
+    };
+    render::warn(&mut response, info, &[]);
+    Ok(response)
+}
+
+impl Page {
+    fn metadata(&self) -> Value {
+        let mut metadata = json!({"resourceVersion": self.version.to_string()});
+        if !self.resume.is_empty() {
+            metadata["continue"] = self.resume.clone().into();
+            if self.remaining > 0 {
+                metadata["remainingItemCount"] = self.remaining.into();
+            }
+        }
+        metadata
+    }
+}
+
+/// Puts a list together from objects that are JSON already.
+pub(crate) fn list_bytes(info: &ResourceInfo, page: &Page) -> Vec<u8> {
+    let size: usize = page.items.iter().map(|s| s.rest.len() + 80).sum();
+    let head = json!({"kind": info.list_kind, "apiVersion": info.api_version(), "metadata": page.metadata()});
+    let mut out = serde_json::to_vec(&head).unwrap_or_default();
+    out.reserve(size + 16);
+    out.pop();
+    out.extend_from_slice(b",\"items\":[");
+    let api_version = info.api_version();
+    for (index, stored) in page.items.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        if info.custom {
+            stored.write(&api_version, &info.kind, &mut out);
+        } else if converts(info) {
+            let mut object = load(info, stored);
+            if let Some(object) = object.as_object_mut() {
+                object.remove("apiVersion");
+                object.remove("kind");
+            }
+            out.extend(serde_json::to_vec(&object).unwrap_or_default());
+        } else {
+            stored.write_bare(&mut out);
+        }
+    }
+    out.extend_from_slice(b"]}");
+    out
+}
+
+/// Returns the objects that a list request means.
+pub(crate) fn page(call: &Call, options: &ListOptions) -> Result<Page, ApiError> {
+    let (info, store) = (&*call.info, call.server.store());
+    check_fields(info, &options.fields)?;
+    let namespace = (!call.path.namespace.is_empty()).then_some(call.path.namespace.as_str());
+    let resource = info.storage_group_resource.as_str();
+    let token = options.resume.as_deref().map(Token::decode).transpose()?;
+    let current = store.version();
+    let at = match (&token, options.version) {
+        (Some(token), _) => Some(token.rv),
+        (None, Some(version)) if options.exact || (options.limit > 0 && version > 0) => Some(version),
+        (None, Some(version)) if version > current => return Err(ApiError::future_version(version, current)),
+        _ => None,
+    };
+    if let Some(at) = at.filter(|at| *at > current) {
+        return Err(ApiError::future_version(at, current));
+    }
+    let (version, all) = match at {
+        Some(at) => {
+            let message = if token.is_some() {
+                "The provided continue parameter is too old to display a consistent list result. You must start a new list without the continue parameter."
+            } else {
+                "The resourceVersion for the provided list is too old."
+            };
+            (
+                at,
+                store
+                    .list_at(resource, namespace, at)
+                    .map_err(|_| ApiError::expired(message))?,
+            )
+        }
+        None => store.list(resource, namespace),
+    };
+    let mut items: Vec<Arc<Stored>> = all;
+    items.retain(|s| token.as_ref().is_none_or(|t| t.is_before(s)) && is_meant(info, options, s));
+    let (mut resume, mut remaining) = (String::new(), 0);
+    if options.limit > 0 && items.len() > options.limit {
+        if options.labels.is_empty() && options.fields.is_empty() {
+            remaining = items.len() - options.limit;
+        }
+        items.truncate(options.limit);
+        resume = items
+            .last()
+            .map(|last| Token::encode(version, last))
+            .unwrap_or_default();
+    }
+    Ok(Page {
+        version,
+        items,
+        resume,
+        remaining,
+    })
+}
+
+/// Says whether the selectors of a request mean an object.
+pub(crate) fn is_meant(info: &ResourceInfo, options: &ListOptions, stored: &Stored) -> bool {
+    if !options.labels.matches(&stored.labels) {
+        return false;
+    }
+    if options.fields.is_empty() {
+        return true;
+    }
+    let simple = options
+        .fields
+        .terms()
+        .iter()
+        .all(|t| matches!(t.field.as_str(), "metadata.name" | "metadata.namespace"));
+    let object = if simple { Value::Null } else { load(info, stored) };
+    options.fields.matches(|field| match field {
+        "metadata.name" => stored.key.name.to_string(),
+        "metadata.namespace" => stored.key.namespace.to_string(),
+        field => field_value(info, &object, field),
+    })
+}
+
+/// Returns what a field selector compares.
+pub(crate) fn field_value(info: &ResourceInfo, object: &Value, field: &str) -> String {
+    let text = meta::field_text(object, field);
+    if !text.is_empty() {
+        return text;
+    }
+    match (info.kind.as_str(), field) {
+        ("Node", "spec.unschedulable") | ("Pod", "spec.hostNetwork") => "false".to_owned(),
+        ("Event", "source") => meta::field_text(object, "source.component"),
+        ("Event", "reportingComponent") => meta::field_text(object, "reportingController"),
+        _ => text,
+    }
+}
+
+/// Checks that objects of a kind can be selected by the fields that are asked for.
+pub(crate) fn check_fields(info: &ResourceInfo, fields: &Fields) -> Result<(), ApiError> {
+    for term in fields.terms() {
+        let field = term.field.as_str();
+        let known = match field {
+            "metadata.name" => true,
+            "metadata.namespace" => info.namespaced || !info.custom,
+            field => info
+                .selectable_fields
+                .iter()
+                .any(|f| f.trim_start_matches('.') == field),
+        };
+        if !known {
+            return Err(ApiError::bad_request(
+                if info.custom || !info.selectable_fields.is_empty() {
+                    format!("field label not supported: {field}")
+                } else {
+                    format!(
+                        "{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+                    )
+                },
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,85 @@
+//! DELETE of one object and of many, as requests ask for it.
+
+use axum::response::Response;
+use serde_json::Value;
+
+use super::super::object::meta;
+use super::super::status::{ApiError, bytes_response, deleted_status};
+use super::delete::{Removal, remove};
+use super::options::{DeleteOptions, ListOptions, Query};
+use super::{Call, body, read, render};
+
+/// Kinds whose removal answers with the object.
+const SHOWN_WHEN_GONE: [&str; 5] = [
+    "pods",
+    "services",
+    "serviceaccounts",
+    "namespaces",
+    "persistentvolumeclaims",
+];
+
+fn options(call: &Call) -> Result<DeleteOptions, ApiError> {
+    let given = if call.body.is_empty() {
+        None
+    } else {
+        let options: Value = body::parse(call, "DeleteOptions")?;
+        Some(options)
+    };
+    if given.as_ref().is_some_and(|g| !g.is_object()) {
+        return Err(ApiError::bad_request(
+            "expected a DeleteOptions object in the body",
+        ));
+    }
+    DeleteOptions::parse(&call.query, given.as_ref())
+}
+
+/// DELETE on an object.
+pub(crate) async fn delete_one(call: &Call) -> Result<Response, ApiError> {
+    let form = call.form()?;
+    let (info, path) = (&*call.info, &call.path);
+    let options = options(call)?;
+    let removal = remove(&call.server, info, &path.namespace, &path.name, &options).await?;
+    Ok(match removal {
+        Removal::Pending(object) => {
+            let code = if options.orphan_dependents == Some(false) {
+                202
+            } else {
+                200
+            };
+            render::answer(call, code, &object, form, &[])
+        }
+        Removal::Gone(object) if SHOWN_WHEN_GONE.contains(&info.storage_group_resource.as_str()) => {
+            render::answer(call, 200, &object, form, &[])
+        }
+        Removal::Gone(object) => {
+            render::plain(200, &deleted_status(info, &path.name, meta::text(&object, "uid")))
+        }
+    })
+}
+
+/// DELETE on a collection. Answers with the objects as they were.
+pub(crate) async fn delete_collection(call: &Call) -> Result<Response, ApiError> {
+    let info = &*call.info;
+    let list = ListOptions::parse(&Query(call.query.0.clone()))?;
+    let options = options(call)?;
+    let page = read::page(call, &list)?;
+    for stored in &page.items {
+        let removal = remove(
+            &call.server,
+            info,
+            &stored.key.namespace,
+            &stored.key.name,
+            &options,
+        )
+        .await;
+        match removal {
+            // Somebody else removed it: so it is gone.
+            Err(error) if error.code() == 404 => {}
+            Err(error) => return Err(error),
+            Ok(_) => {}
+        }
+    }
+    let mut response = bytes_response(200, read::list_bytes(info, &page));
+    render::warn(&mut response, info, &[]);
+    Ok(response)
+}

@@ -1,0 +1,147 @@
+//! In which form answers go out: objects, tables, metadata alone. It must not read the store.
+
+use axum::response::Response;
+use http::{HeaderValue, header};
+use serde_json::{Value, json};
+
+use super::super::builtin::ResourceInfo;
+use super::super::pending as table;
+use super::super::status::{ApiError, bytes_response, json_response};
+use super::super::store::Stored;
+use super::{Call, converts, load};
+
+/// The form in which a client wants objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// As they are.
+    Object,
+    /// As rows of a table.
+    Table(table::Include),
+    /// Their metadata alone.
+    Metadata,
+}
+
+/// Chooses the first form of an `Accept` header that the server can give.
+pub(crate) fn negotiate(accept: &str, include: Option<&str>) -> Result<Form, ApiError> {
+    if accept.trim().is_empty() {
+        return Ok(Form::Object);
+    }
+    for clause in accept.split(',') {
+        let mut parts = clause.split(';').map(str::trim);
+        let media = parts.next().unwrap_or_default();
+        if !matches!(media, "application/json" | "*/*" | "application/*") {
+            continue;
+        }
+        let parameters: Vec<(&str, &str)> = parts.filter_map(|p| p.split_once('=')).collect();
+        let parameter = |name: &str| parameters.iter().find(|(k, _)| *k == name).map(|(_, v)| *v);
+        let group_fits = parameter("g").is_none_or(|g| g == "meta.k8s.io");
+        let version_fits = parameter("v").is_none_or(|v| matches!(v, "v1" | "v1beta1"));
+        match parameter("as") {
+            None => return Ok(Form::Object),
+            Some("Table") if group_fits && version_fits => {
+                let include = match include {
+                    Some("Object") => table::Include::Object,
+                    Some("None") => table::Include::None,
+                    _ => table::Include::Metadata,
+                };
+                return Ok(Form::Table(include));
+            }
+            Some("PartialObjectMetadata" | "PartialObjectMetadataList") if group_fits && version_fits => {
+                return Ok(Form::Metadata);
+            }
+            Some(_) => {}
+        }
+    }
+    Err(ApiError::not_acceptable(&[
+        "application/json",
+        "application/yaml",
+    ]))
+}
+
+/// Returns an object's metadata as an object of its own.
+pub(crate) fn partial(object: &Value) -> Value {
+    json!({
+        "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
+        "metadata": object.get("metadata").cloned().unwrap_or_default(),
+    })
+}
+
+/// Returns a stored object's JSON in the wanted form.
+pub(crate) fn stored_bytes(call: &Call, info: &ResourceInfo, stored: &Stored, form: Form) -> Vec<u8> {
+    if form == Form::Object && !converts(info) {
+        let mut out = Vec::with_capacity(stored.rest.len() + 96);
+        stored.write(&info.api_version(), &info.kind, &mut out);
+        return out;
+    }
+    object_bytes(call, info, &load(info, stored), form)
+}
+
+/// Returns an object's JSON in the wanted form.
+pub(crate) fn object_bytes(call: &Call, info: &ResourceInfo, object: &Value, form: Form) -> Vec<u8> {
+    let value = match form {
+        Form::Object => return serde_json::to_vec(object).unwrap_or_default(),
+        Form::Metadata => partial(object),
+        Form::Table(include) => {
+            let version = object
+                .pointer("/metadata/resourceVersion")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            let list_meta = json!({"resourceVersion": version});
+            table::table(
+                info,
+                std::slice::from_ref(object),
+                &list_meta,
+                include,
+                call.server.now(),
+            )
+        }
+    };
+    serde_json::to_vec(&value).unwrap_or_default()
+}
+
+/// Answers with an object that a write left, and with what must be said about the request.
+pub(crate) fn answer(call: &Call, code: u16, object: &Value, form: Form, warnings: &[String]) -> Response {
+    let mut response = bytes_response(code, object_bytes(call, &call.info, object, form));
+    warn(&mut response, &call.info, warnings);
+    response
+}
+
+/// Answers with any other object.
+pub(crate) fn plain(code: u16, object: &Value) -> Response {
+    json_response(code, object)
+}
+
+/// Puts warnings into the headers.
+pub(crate) fn warn(response: &mut Response, info: &ResourceInfo, warnings: &[String]) {
+    for text in info.deprecation_warning.iter().chain(warnings) {
+        let escaped = text.replace('\\', "\\\\").replace('"', "\\\"");
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{escaped}\"")) {
+            response.headers_mut().append(header::WARNING, value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_form_that_can_be_given_is_chosen() {
+        let table = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+        assert_eq!(
+            negotiate(table, None).unwrap(),
+            Form::Table(table::Include::Metadata)
+        );
+        assert_eq!(
+            negotiate("application/vnd.kubernetes.protobuf,application/json", None).unwrap(),
+            Form::Object
+        );
+        assert_eq!(
+            negotiate("application/json;as=Table;v=v9;g=meta.k8s.io,*/*", None).unwrap(),
+            Form::Object
+        );
+        let metadata = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
+        assert_eq!(negotiate(metadata, None).unwrap(), Form::Metadata);
+        assert_eq!(negotiate("text/html", None).unwrap_err().code(), 406);
+    }
+}

@@ -1,0 +1,288 @@
+//! The subresource `scale`: the replicas of any kind in the form of `autoscaling/v1 Scale`.
+//! It must not know which kinds have it.
+
+use axum::response::Response;
+use http::Method;
+use serde_json::{Value, json};
+
+use super::super::builtin::{ResourceInfo, ScalePaths, scale_schema};
+use super::super::object::meta;
+use super::super::schema::FieldError;
+use super::super::ssa::{self, Manager, SsaError};
+use super::super::status::{ApiError, json_response};
+use super::options::{WriteKind, WriteOptions};
+use super::write::{Target, guaranteed};
+use super::{Call, body, load, patch, render};
+
+/// Version of `Scale` objects.
+const VERSION: &str = "autoscaling/v1";
+
+/// GET, PUT and PATCH on an object's scale.
+pub(crate) async fn scale(call: &Call, paths: &ScalePaths, method: &Method) -> Result<Response, ApiError> {
+    if method == Method::GET {
+        let (info, path) = (&*call.info, &call.path);
+        let stored = call
+            .server
+            .store()
+            .get(&info.storage_group_resource, &path.namespace, &path.name)
+            .ok_or_else(|| ApiError::not_found(info, &path.name))?;
+        let shown = show(info, paths, &load(info, &stored))?;
+        return Ok(json_response(200, &shown));
+    }
+    let kind = if method == Method::PUT {
+        WriteKind::Update
+    } else {
+        patch::check_type(&call.info, call.content_type())?
+    };
+    let options = WriteOptions::parse(&call.query, kind)?;
+    let sent = if kind == WriteKind::Update {
+        Some(body::parse(call, "Scale")?)
+    } else {
+        None
+    };
+    let written = guaranteed(call, Target::SCALE, &options, false, "", |live| {
+        let live = live.ok_or_else(|| ApiError::not_found(&call.info, &call.path.name))?;
+        change(call, paths, &options, kind, sent.as_ref(), live)
+    })
+    .await?;
+    Ok(render::plain(200, &show(&call.info, paths, &written.object)?))
+}
+
+fn split(path: &str) -> Vec<&str> {
+    path.trim_start_matches('.').split('.').collect()
+}
+
+fn find<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
+    split(path)
+        .into_iter()
+        .try_fold(object, |at, part| at.get(part))
+        .filter(|v| !v.is_null())
+}
+
+/// Returns the managed fields as the scale has them.
+fn shown_managers(info: &ResourceInfo, paths: &ScalePaths, object: &Value) -> Vec<Value> {
+    let entries = meta::of(object)
+        .get("managedFields")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
+    let path = split(&paths.spec_replicas);
+    ssa::scale_from_parent(&entries, &[(&info.api_version(), &path)])
+}
+
+/// Returns the scale of an object.
+fn show(info: &ResourceInfo, paths: &ScalePaths, object: &Value) -> Result<Value, ApiError> {
+    let mut shown = json!({"apiVersion": VERSION, "kind": "Scale", "metadata": {}, "spec": {}, "status": {"replicas": 0}});
+    for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        if let Some(value) = meta::of(object).get(field) {
+            shown["metadata"][field] = value.clone();
+        }
+    }
+    let managers = shown_managers(info, paths, object);
+    if !managers.is_empty() && !info.custom {
+        shown["metadata"]["managedFields"] = Value::Array(managers);
+    }
+    match find(object, &paths.spec_replicas).and_then(Value::as_i64) {
+        Some(0) => {}
+        Some(replicas) => shown["spec"]["replicas"] = replicas.into(),
+        None if info.custom => {
+            let message = format!("the spec replicas field {:?} does not exist", paths.spec_replicas);
+            return Err(ApiError::internal(&message));
+        }
+        None => {}
+    }
+    if let Some(replicas) = find(object, &paths.status_replicas).and_then(Value::as_i64) {
+        shown["status"]["replicas"] = replicas.into();
+    }
+    if let Some(selector) = paths
+        .label_selector
+        .as_deref()
+        .and_then(|path| find(object, path))
+    {
+        let text = selector_text(selector);
+        if !text.is_empty() {
+            shown["status"]["selector"] = text.into();
+        }
+    }
+    Ok(shown)
+}
+
+/// Writes a selector as a label selector string.
+pub(crate) fn selector_text(selector: &Value) -> String {
+    if let Some(text) = selector.as_str() {
+        return text.to_owned();
+    }
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut parts: Vec<String> = selector
+        .get("matchLabels")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| format!("{key}={}", text(value)))
+        .collect();
+    for expression in selector
+        .get("matchExpressions")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        let key = text(&expression["key"]);
+        let values: Vec<String> = expression["values"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(text)
+            .collect();
+        parts.push(match expression["operator"].as_str() {
+            Some("In") => format!("{key} in ({})", values.join(",")),
+            Some("NotIn") => format!("{key} notin ({})", values.join(",")),
+            Some("DoesNotExist") => format!("!{key}"),
+            _ => key,
+        });
+    }
+    parts.join(",")
+}
+
+/// Returns the object with the scale that the request wants.
+fn change(
+    call: &Call,
+    paths: &ScalePaths,
+    options: &WriteOptions,
+    kind: WriteKind,
+    sent: Option<&Value>,
+    live: &Value,
+) -> Result<Value, ApiError> {
+    let info = &*call.info;
+    let shown = show(info, paths, live)?;
+    let name = call.manager(&options.manager);
+    let manager = Manager {
+        name: &name,
+        api_version: VERSION,
+        subresource: "scale",
+    };
+    let now = call.server.now();
+    let mut managed = shown.clone();
+    meta::of_mut(&mut managed).insert(
+        "managedFields".to_owned(),
+        shown_managers(info, paths, live).into(),
+    );
+    let mut wanted = match kind {
+        WriteKind::Apply => {
+            let text = std::str::from_utf8(&call.body).unwrap_or_default();
+            let applied: Value = crate::yaml::from_str(text)
+                .map_err(|e| ApiError::bad_request(format!("error decoding YAML: {e}")))?;
+            ssa::apply(
+                Some(&managed),
+                &applied,
+                &manager,
+                scale_schema(),
+                options.force,
+                &[&["status"]],
+                now,
+            )
+            .map_err(ssa_error)?
+        }
+        _ => match sent {
+            Some(sent) => sent.clone(),
+            None => patch::patched(call, &shown, scale_schema())?,
+        },
+    };
+    let replicas = checked_replicas(&wanted)?;
+    if replicas < 0 && !info.custom {
+        let error = FieldError::invalid("spec.replicas", replicas, "must be greater than or equal to 0");
+        return Err(ApiError::invalid_kind(
+            "autoscaling",
+            "Scale",
+            &call.path.name,
+            &[error],
+        ));
+    }
+    if kind != WriteKind::Apply {
+        ssa::track_update(
+            Some(&managed),
+            &mut wanted,
+            &manager,
+            scale_schema(),
+            &[&["status"]],
+            now,
+        );
+    }
+    let mut new = live.clone();
+    put(&mut new, &paths.spec_replicas, replicas.into());
+    let version = meta::text(&wanted, "resourceVersion").to_owned();
+    if !version.is_empty() {
+        meta::set(&mut new, "resourceVersion", &version);
+    }
+    keep_managers(info, paths, &mut new, &wanted);
+    Ok(new)
+}
+
+fn keep_managers(info: &ResourceInfo, paths: &ScalePaths, new: &mut Value, wanted: &Value) {
+    let entries = |object: &Value| {
+        meta::of(object)
+            .get("managedFields")
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default()
+    };
+    let path = split(&paths.spec_replicas);
+    let version = info.api_version();
+    let merged = ssa::scale_into_parent(&entries(new), &entries(wanted), &version, &[(&version, &path)]);
+    meta::of_mut(new).insert("managedFields".to_owned(), Value::Array(merged));
+}
+
+fn ssa_error(error: SsaError) -> ApiError {
+    super::patch::ssa_error(&error)
+}
+
+/// Returns the replicas of a `Scale` that a client made.
+fn checked_replicas(scale: &Value) -> Result<i64, ApiError> {
+    let bad = |why: String| {
+        let error = FieldError::invalid("patch", scale.to_string(), why);
+        Err(ApiError::invalid_kind("", "", "", &[error]))
+    };
+    match scale.pointer("/spec/replicas") {
+        None | Some(Value::Null) => Ok(0),
+        Some(value) => match value.as_i64() {
+            Some(replicas) if i32::try_from(replicas).is_ok() => Ok(replicas),
+            Some(replicas) => bad(format!(
+                "json: cannot unmarshal number {replicas} into Go struct field ScaleSpec.spec.replicas of type int32"
+            )),
+            None => bad(format!(
+                "json: cannot unmarshal {} into Go struct field ScaleSpec.spec.replicas of type int32",
+                body::go_type(value)
+            )),
+        },
+    }
+}
+
+fn put(object: &mut Value, path: &str, value: Value) {
+    let mut at = object;
+    for part in split(path) {
+        if !at.is_object() {
+            *at = json!({});
+        }
+        at = &mut at[part];
+    }
+    *at = value;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn selectors_are_written_as_text() {
+        assert_eq!(selector_text(&json!("a=1")), "a=1");
+        let selector = json!({"matchLabels": {"a": "1"}, "matchExpressions": [
+            {"key": "b", "operator": "In", "values": ["x", "y"]}, {"key": "c", "operator": "DoesNotExist"}]});
+        assert_eq!(selector_text(&selector), "a=1,b in (x,y),!c");
+    }
+
+    #[test]
+    fn a_path_is_made_where_it_is_not() {
+        let mut object = json!({});
+        put(&mut object, ".spec.replicas", 3.into());
+        assert_eq!(object, json!({"spec": {"replicas": 3}}));
+    }
+}

@@ -1,0 +1,386 @@
+//! Making and changing objects. One loop for all writes: take the object as it is, make the new one, check, store,
+//! and start over if somebody else came first.
+
+use axum::response::Response;
+use serde_json::Value;
+
+use super::super::builtin::{Part, ResourceInfo};
+use super::super::object::meta;
+use super::super::schema::FieldError;
+use super::super::ssa::{self, Manager};
+use super::super::status::ApiError;
+use super::super::store::{Change, Expect, Key};
+use super::super::{CRDS, Server};
+use super::options::{WriteKind, WriteOptions};
+use super::{ATTEMPTS, Call, body, delete, load, render, to_stored, write_error};
+
+/// Tries to find a free generated name.
+const NAME_ATTEMPTS: usize = 8;
+
+/// What a write left.
+pub(crate) struct Written {
+    pub(crate) object: Value,
+    pub(crate) created: bool,
+}
+
+/// Which part of an object a write is for, as field managers know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) part: Part,
+    /// Empty, `status` or `scale`.
+    pub(crate) subresource: &'static str,
+}
+
+impl Target {
+    pub(crate) const MAIN: Self = Self {
+        part: Part::Main,
+        subresource: "",
+    };
+    pub(crate) const STATUS: Self = Self {
+        part: Part::Status,
+        subresource: "status",
+    };
+    pub(crate) const SCALE: Self = Self {
+        part: Part::Main,
+        subresource: "scale",
+    };
+
+    /// Returns the target of a path's subresource, if it is one of those.
+    pub(crate) fn of(subresource: &str) -> Self {
+        if subresource == "status" {
+            Self::STATUS
+        } else {
+            Self::MAIN
+        }
+    }
+}
+
+/// Records in `new` who manages which of its fields.
+pub(crate) fn track(call: &Call, target: Target, given: &str, live: Option<&Value>, new: &mut Value) {
+    let info = &call.info;
+    let (name, api_version) = (call.manager(given), info.api_version());
+    let manager = Manager {
+        name: &name,
+        api_version: &api_version,
+        subresource: target.subresource,
+    };
+    let reset = info.reset_fields(target.part);
+    let reset: Vec<&[&str]> = reset.iter().map(Vec::as_slice).collect();
+    let zero;
+    let live = if let Some(live) = live {
+        live
+    } else {
+        zero = info.zero_object();
+        &zero
+    };
+    ssa::track_update(
+        Some(live),
+        new,
+        &manager,
+        info.schema(),
+        &reset,
+        call.server.now(),
+    );
+}
+
+/// POST on a collection.
+pub(crate) async fn create(call: &Call) -> Result<Response, ApiError> {
+    let form = call.form()?;
+    let options = WriteOptions::parse(&call.query, WriteKind::Create)?;
+    let (mut object, warnings) = body::object(call, options.validation)?;
+    check_namespace(call, &mut object)?;
+    track(call, Target::MAIN, &options.manager, None, &mut object);
+    let made = create_object(call, object, options.dry_run).await?;
+    Ok(render::answer(call, 201, &made, form, &warnings))
+}
+
+/// Makes an object that has been read and whose fields have their managers.
+pub(crate) async fn create_object(call: &Call, mut object: Value, dry_run: bool) -> Result<Value, ApiError> {
+    let (server, info) = (&call.server, &*call.info);
+    server.admit_to_namespace(info, &call.path.namespace, meta::name(&object))?;
+    if !matches!(meta::text(&object, "resourceVersion"), "" | "0") {
+        return Err(ApiError::plain_500(
+            "resourceVersion should not be set on objects to be created",
+        ));
+    }
+    meta::of_mut(&mut object).remove("resourceVersion");
+    let prefix = meta::text(&object, "generateName").to_owned();
+    let generate = meta::name(&object).is_empty() && !prefix.is_empty();
+    let mut tries = if generate { NAME_ATTEMPTS } else { 1 };
+    loop {
+        let mut new = object.clone();
+        if generate {
+            meta::set(
+                &mut new,
+                "name",
+                &meta::generated_name(&prefix, rand::random::<u32>),
+            );
+        }
+        prepare(server, info, &mut new)?;
+        let name = meta::name(&new).to_owned();
+        if dry_run {
+            return match server
+                .store()
+                .get(&info.storage_group_resource, &call.path.namespace, &name)
+            {
+                Some(there) => Err(ApiError::already_exists(info, &name, there.deleting)),
+                None => Ok(new),
+            };
+        }
+        let key = Key::new(&info.storage_group_resource, &call.path.namespace, &name);
+        match server
+            .commit(key, Expect::Absent, Change::Put(to_stored(info, new)))
+            .await
+        {
+            Ok(stored) => return Ok(load(info, &stored)),
+            Err(error) => write_error(error)?,
+        }
+        tries -= 1;
+        let there = server
+            .store()
+            .get(&info.storage_group_resource, &call.path.namespace, &name);
+        if tries == 0 {
+            return Err(ApiError::already_exists(
+                info,
+                &name,
+                there.is_some_and(|t| t.deleting),
+            ));
+        }
+    }
+}
+
+/// Brings a new object into its first state and checks it.
+fn prepare(server: &Server, info: &ResourceInfo, object: &mut Value) -> Result<(), ApiError> {
+    if info.custom
+        && let Some(name) = &info.crd_name
+        && server.store().get(CRDS, "", name).is_some_and(|d| d.deleting)
+    {
+        return Err(ApiError::method_not_allowed());
+    }
+    meta::prepare_new(object, server.now(), &uuid::Uuid::new_v4().to_string());
+    info.prepare_create(object);
+    let mut errors = type_errors(info, object);
+    errors.extend(info.validate_create(object));
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(invalid(info, object, &errors))
+    }
+}
+
+/// A custom resource may come with any kind: this says which it must have.
+fn type_errors(info: &ResourceInfo, object: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    if info.custom {
+        let (kind, version) = (
+            object["kind"].as_str().unwrap_or_default(),
+            object["apiVersion"].as_str().unwrap_or_default(),
+        );
+        if kind != info.kind {
+            errors.push(FieldError::invalid(
+                "kind",
+                kind,
+                format!("must be {}", info.kind),
+            ));
+        }
+        if version != info.api_version() {
+            errors.push(FieldError::invalid(
+                "apiVersion",
+                version,
+                format!("must be {}", info.api_version()),
+            ));
+        }
+    }
+    errors
+}
+
+fn invalid(info: &ResourceInfo, object: &Value, errors: &[FieldError]) -> ApiError {
+    let kind = object["kind"].as_str().unwrap_or(&info.kind);
+    ApiError::invalid_kind(&info.group, kind, meta::name(object), errors)
+}
+
+/// Checks that the namespace in an object is that of the path, and fills it in.
+pub(crate) fn check_namespace(call: &Call, object: &mut Value) -> Result<(), ApiError> {
+    let wanted = &call.path.namespace;
+    let given = meta::namespace(object);
+    if !given.is_empty() && given != wanted && call.info.namespaced {
+        let message = "the namespace of the provided object does not match the namespace sent on the request";
+        return Err(ApiError::bad_request(message));
+    }
+    if call.info.namespaced {
+        meta::set(object, "namespace", wanted);
+    }
+    Ok(())
+}
+
+/// Checks that the name and namespace in an object are those of the path.
+pub(crate) fn check_name(call: &Call, object: &mut Value) -> Result<(), ApiError> {
+    let wanted = &call.path.name;
+    let given = meta::name(object);
+    if given.is_empty() {
+        let message = format!(
+            "the name of the object ({given} based on URL) was undeterminable: name must be provided"
+        );
+        return Err(ApiError::bad_request(message));
+    }
+    if given != wanted {
+        let message =
+            format!("the name of the object ({given}) does not match the name on the URL ({wanted})");
+        return Err(ApiError::bad_request(message));
+    }
+    check_namespace(call, object)
+}
+
+/// PUT on an object or its status.
+pub(crate) async fn update(call: &Call) -> Result<Response, ApiError> {
+    let form = call.form()?;
+    let options = WriteOptions::parse(&call.query, WriteKind::Update)?;
+    let (mut object, warnings) = body::object(call, options.validation)?;
+    check_name(call, &mut object)?;
+    let target = Target::of(&call.path.subresource);
+    let uid = meta::text(&object, "uid").to_owned();
+    let may_create = call.info.create_on_update && target == Target::MAIN;
+    let written = guaranteed(call, target, &options, may_create, &uid, |live| {
+        let mut new = object.clone();
+        track(call, target, &options.manager, live, &mut new);
+        Ok(new)
+    })
+    .await?;
+    let code = if written.created { 201 } else { 200 };
+    Ok(render::answer(call, code, &written.object, form, &warnings))
+}
+
+/// Changes an object until that has happened on its newest version. `make` gets the object as it is (nothing if it is
+/// not there) and returns the new one with its managed fields; `uid`, if not empty, is that of the object meant.
+pub(crate) async fn guaranteed(
+    call: &Call,
+    target: Target,
+    options: &WriteOptions,
+    may_create: bool,
+    uid: &str,
+    make: impl Fn(Option<&Value>) -> Result<Value, ApiError> + Send + Sync,
+) -> Result<Written, ApiError> {
+    let (server, info, path) = (&call.server, &*call.info, &call.path);
+    for _ in 0..ATTEMPTS {
+        let stored = server
+            .store()
+            .get(&info.storage_group_resource, &path.namespace, &path.name);
+        let live = stored.as_ref().map(|s| load(info, s));
+        check_uid(info, path.namespace.as_str(), &path.name, uid, live.as_ref())?;
+        let (Some(stored), Some(live)) = (stored, live) else {
+            if !may_create {
+                return Err(ApiError::not_found(info, &path.name));
+            }
+            let object = create_object(call, make(None)?, options.dry_run).await;
+            match object {
+                // Somebody made it meanwhile: then it is an update.
+                Err(error)
+                    if error.code() == 409
+                        && server
+                            .store()
+                            .get(&info.storage_group_resource, &path.namespace, &path.name)
+                            .is_some() =>
+                {
+                    continue;
+                }
+                object => {
+                    return Ok(Written {
+                        object: object?,
+                        created: true,
+                    });
+                }
+            }
+        };
+        let mut new = make(Some(&live))?;
+        check_version(info, &path.name, &mut new, stored.version)?;
+        finish(info, target.part, &mut new, &live)?;
+        if options.dry_run || meta::same_content(&new, &live) {
+            let object = if options.dry_run { new } else { live };
+            return Ok(Written {
+                object,
+                created: false,
+            });
+        }
+        let done = delete::is_done(&new);
+        let new = to_stored(info, new);
+        let change = if done {
+            Change::Delete(new)
+        } else {
+            Change::Put(new)
+        };
+        match server
+            .commit(stored.key.clone(), Expect::Version(stored.version), change)
+            .await
+        {
+            Ok(stored) => {
+                return Ok(Written {
+                    object: load(info, &stored),
+                    created: false,
+                });
+            }
+            Err(error) => write_error(error)?,
+        }
+    }
+    Err(ApiError::modified(info, &path.name))
+}
+
+fn check_uid(
+    info: &ResourceInfo,
+    namespace: &str,
+    name: &str,
+    uid: &str,
+    live: Option<&Value>,
+) -> Result<(), ApiError> {
+    let found = live.map_or("", |l| meta::text(l, "uid"));
+    if uid.is_empty() || uid == found {
+        return Ok(());
+    }
+    let resource = if info.custom {
+        format!("{}/{}", info.group, info.plural)
+    } else {
+        info.plural.clone()
+    };
+    let place = if namespace.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{namespace}/{name}")
+    };
+    let why = format!(
+        "StorageError: invalid object, Code: 4, Key: /registry/{resource}/{place}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {found}"
+    );
+    Err(ApiError::resource_conflict(info, name, &why))
+}
+
+/// Checks the resourceVersion that a new state comes with, and replaces it by the current one.
+fn check_version(info: &ResourceInfo, name: &str, new: &mut Value, current: u64) -> Result<(), ApiError> {
+    let given = meta::text(new, "resourceVersion");
+    let version: u64 = if given.is_empty() {
+        0
+    } else {
+        given.parse().map_err(|_| {
+            ApiError::plain_500(format!("strconv.ParseUint: parsing {given:?}: invalid syntax"))
+        })?
+    };
+    if version == 0 && !info.unconditional_update {
+        let error = FieldError::invalid("metadata.resourceVersion", 0, "must be specified for an update");
+        return Err(ApiError::invalid_kind(&info.group, &info.plural, name, &[error]));
+    }
+    if version != 0 && version != current {
+        return Err(ApiError::modified(info, name));
+    }
+    meta::set(new, "resourceVersion", &current.to_string());
+    Ok(())
+}
+
+/// Brings a changed object in line with what it was and checks it.
+fn finish(info: &ResourceInfo, part: Part, new: &mut Value, live: &Value) -> Result<(), ApiError> {
+    info.prepare_update(new, live, part);
+    meta::keep_system_fields(new, live);
+    let mut errors = type_errors(info, new);
+    errors.extend(info.validate_update(new, live, part));
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(invalid(info, new, &errors))
+    }
+}

@@ -1,0 +1,126 @@
+//! Namespaces: those that are always there, what may be made in them, and how they and all in them go away.
+//! It must not know HTTP.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::builtin::ResourceInfo;
+use super::handlers::delete;
+use super::object::meta;
+use super::status::ApiError;
+use super::store::{Change, Expect, Key, Stored};
+use super::{DEFAULT_NAMESPACES, NAMESPACES, Server};
+use crate::time::{Timestamp, rfc3339};
+
+/// Finalizer in `spec.finalizers` that stands for the content of a namespace.
+const CONTENT: &str = "kubernetes";
+
+/// Returns the namespaces that are always there.
+pub(super) fn seed(now: Timestamp) -> Vec<(Key, Value)> {
+    let make = |name: &str| {
+        let namespace = json!({
+            "metadata": {
+                "name": name, "uid": uuid::Uuid::new_v4().to_string(), "creationTimestamp": rfc3339(now),
+                "labels": {"kubernetes.io/metadata.name": name},
+            },
+            "spec": {"finalizers": [CONTENT]},
+            "status": {"phase": "Active"},
+        });
+        (Key::new(NAMESPACES, "", name), namespace)
+    };
+    DEFAULT_NAMESPACES.iter().map(|name| make(name)).collect()
+}
+
+impl Server {
+    /// Says whether a new object may be made in a namespace.
+    pub(super) fn admit_to_namespace(
+        &self,
+        info: &ResourceInfo,
+        namespace: &str,
+        name: &str,
+    ) -> Result<(), ApiError> {
+        if !info.namespaced {
+            return Ok(());
+        }
+        match self.store().get(NAMESPACES, "", namespace) {
+            None => Err(ApiError::no_namespace(namespace)),
+            Some(found) if found.deleting => Err(ApiError::namespace_terminating(info, name, namespace)),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Starts removing what is in a namespace that is being removed.
+    pub(super) fn spawn_empty_namespace(&self, name: &Arc<str>) {
+        let (server, name) = (self.clone(), Arc::clone(name));
+        tokio::spawn(async move { server.empty_namespace(&name).await });
+    }
+
+    async fn empty_namespace(&self, name: &str) {
+        let is_going = || self.store().get(NAMESPACES, "", name).is_some_and(|n| n.deleting);
+        if !is_going() {
+            return;
+        }
+        for object in self.store().in_namespace(name) {
+            if !object.deleting {
+                delete::remove_in_background(self, &object).await;
+            }
+        }
+        // Objects that wait for finalizers bring us here again when they go.
+        if self.store().in_namespace(name).is_empty() && is_going() {
+            self.finalize_namespace(name).await;
+        }
+    }
+
+    async fn finalize_namespace(&self, name: &str) {
+        while let Some(stored) = self.store().get(NAMESPACES, "", name) {
+            let mut namespace = stored.value("v1", "Namespace");
+            let finalizers = namespace
+                .pointer_mut("/spec/finalizers")
+                .and_then(Value::as_array_mut);
+            let left = finalizers.map_or(0, |list| {
+                list.retain(|f| f != CONTENT);
+                list.len()
+            });
+            let change = if left == 0 && meta::finalizers(&namespace).is_empty() {
+                Change::Delete(namespace)
+            } else {
+                Change::Put(namespace)
+            };
+            let removing = matches!(change, Change::Delete(_));
+            if !removing && unchanged(&stored, &change) {
+                return;
+            }
+            if self
+                .commit(stored.key.clone(), Expect::Version(stored.version), change)
+                .await
+                .is_ok()
+            {
+                return;
+            }
+        }
+    }
+}
+
+fn unchanged(stored: &Stored, change: &Change) -> bool {
+    let Change::Put(value) = change else { return false };
+    meta::same_content(&stored.value("v1", "Namespace"), value)
+}
+
+/// Says whether a namespace must stay.
+pub(super) fn is_immortal(name: &str) -> bool {
+    matches!(name, "default" | "kube-system" | "kube-public")
+}
+
+/// Marks a namespace as being removed: its content goes first.
+pub(super) fn mark_terminating(namespace: &mut Value) {
+    namespace["status"]["phase"] = "Terminating".into();
+}
+
+/// Says whether content or another finalizer of the spec still holds a namespace.
+pub(super) fn is_held(namespace: &Value) -> bool {
+    namespace
+        .pointer("/spec/finalizers")
+        .and_then(Value::as_array)
+        .is_some_and(|f| !f.is_empty())
+}

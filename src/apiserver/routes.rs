@@ -1,0 +1,221 @@
+//! From a request to the handler that answers it. It must not do what handlers do.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use serde_json::Value;
+
+use super::auth::{self, UserInfo};
+use super::builtin::ResourceInfo;
+use super::handlers::{self, Call, ListOptions, Query};
+use super::path::{self, ResourcePath, Target};
+use super::status::{ApiError, json_response};
+use super::{Server, discovery, pending, watch};
+
+/// Largest body of a request.
+const BODY_LIMIT: usize = 3 << 20;
+
+impl Server {
+    /// Returns the routes of the server. Who asks is read from a [`UserInfo`] among the request's extensions;
+    /// requests without one are answered only on `/healthz`, `/readyz`, `/livez` and `/version`.
+    pub fn router(&self) -> Router {
+        Router::new().fallback(answer).with_state(self.clone())
+    }
+}
+
+async fn answer(State(server): State<Server>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    route(&server, parts, body)
+        .await
+        .unwrap_or_else(IntoResponse::into_response)
+}
+
+async fn route(server: &Server, parts: Parts, body: Body) -> Result<Response, ApiError> {
+    let text = parts.uri.path();
+    let user = match parts.extensions.get::<UserInfo>() {
+        Some(user) => user.clone(),
+        None if auth::is_open(text) => {
+            UserInfo::new("system:anonymous", "", vec!["system:unauthenticated".to_owned()])
+        }
+        None => return Err(ApiError::unauthorized()),
+    };
+    match path::parse(text) {
+        Target::Resource(path) => resource(server, path, user, parts, body).await,
+        _ if !matches!(parts.method, Method::GET | Method::HEAD) => Err(ApiError::method_not_allowed()),
+        Target::Other => other(text),
+        target => discover(server, &target, &parts),
+    }
+}
+
+fn other(path: &str) -> Result<Response, ApiError> {
+    let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+    match first {
+        "healthz" | "livez" | "readyz" => Ok(text(StatusCode::OK, "text/plain; charset=utf-8", "ok".into())),
+        "version" => Ok(json_response(200, &discovery::version())),
+        "" => Ok(json_response(
+            200,
+            &serde_json::json!({"paths": ["/api", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]}),
+        )),
+        _ => Err(ApiError::no_such_path()),
+    }
+}
+
+fn text(code: StatusCode, content_type: &'static str, body: Bytes) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = code;
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+fn accept_of(headers: &HeaderMap) -> &str {
+    headers
+        .get(header::ACCEPT)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default()
+}
+
+fn discover(server: &Server, target: &Target, parts: &Parts) -> Result<Response, ApiError> {
+    let registry = server.registry();
+    let host = parts
+        .headers
+        .get(header::HOST)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or("localhost");
+    if let Target::CoreVersions | Target::Groups = target
+        && let Some(form) = discovery::Aggregated::wanted(accept_of(&parts.headers))
+    {
+        let core = *target == Target::CoreVersions;
+        let mut response = json_response(200, &discovery::aggregated(&registry, form, core));
+        if let Ok(value) = HeaderValue::from_str(&form.content_type()) {
+            response.headers_mut().insert(header::CONTENT_TYPE, value);
+        }
+        return Ok(response);
+    }
+    let found: Option<Value> = match target {
+        Target::CoreVersions => Some(discovery::api_versions(host)),
+        Target::Groups => Some(discovery::group_list(&registry)),
+        Target::Group(group) => discovery::group(&registry, group),
+        Target::Version { group, version } => discovery::resource_list(&registry, group, version),
+        Target::Resource(_) | Target::Other => None,
+    };
+    found
+        .map(|value| json_response(200, &value))
+        .ok_or_else(ApiError::no_such_path)
+}
+
+async fn resource(
+    server: &Server,
+    path: ResourcePath,
+    user: UserInfo,
+    parts: Parts,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let info = server
+        .registry()
+        .find(&path.group, &path.version, &path.resource)
+        .filter(|info| fits(info, &path))
+        .ok_or_else(ApiError::no_such_path)?;
+    let query = Query(path::query(parts.uri.query().unwrap_or_default()));
+    let body = axum::body::to_bytes(body, BODY_LIMIT)
+        .await
+        .map_err(|_| ApiError::too_large(BODY_LIMIT))?;
+    let call = Call {
+        server: server.clone(),
+        info,
+        path,
+        query,
+        headers: parts.headers,
+        body,
+        user,
+    };
+    let is_head = parts.method == Method::HEAD;
+    let method = if is_head { Method::GET } else { parts.method };
+    let mut response = dispatch(call, &method).await?;
+    if is_head {
+        *response.body_mut() = Body::empty();
+    }
+    Ok(response)
+}
+
+/// Says whether a resource can be asked for in this way: by namespace or not, with this subresource.
+fn fits(info: &Arc<ResourceInfo>, path: &ResourcePath) -> bool {
+    let place = if info.namespaced {
+        path.name.is_empty() || !path.namespace.is_empty()
+    } else {
+        path.namespace.is_empty()
+    };
+    let subresource = match path.subresource.as_str() {
+        "" => true,
+        "status" => info.status,
+        "scale" => info.scale.is_some(),
+        other => info.subresources.iter().any(|s| s.name == other),
+    };
+    place && subresource
+}
+
+async fn dispatch(call: Call, method: &Method) -> Result<Response, ApiError> {
+    let info = Arc::clone(&call.info);
+    if info.virtual_only {
+        return if *method == Method::POST && call.path.name.is_empty() {
+            pending::review(&call)
+        } else {
+            Err(ApiError::method_not_allowed())
+        };
+    }
+    match call.path.subresource.as_str() {
+        "" => {}
+        "scale" => {
+            let scale = info.scale.as_ref().ok_or_else(ApiError::no_such_path)?;
+            return match *method {
+                Method::GET | Method::PUT | Method::PATCH => handlers::scale(&call, scale, method).await,
+                _ => Err(ApiError::method_not_allowed()),
+            };
+        }
+        "status" => {
+            return match *method {
+                Method::GET => handlers::get(&call),
+                Method::PUT => handlers::update(&call).await,
+                Method::PATCH => handlers::patch(&call).await,
+                _ => Err(ApiError::method_not_allowed()),
+            };
+        }
+        _ => return handlers::other(&call, method).await,
+    }
+    let named = !call.path.name.is_empty();
+    match (method.as_str(), named) {
+        ("GET", true) if !call.query.flag("watch").unwrap_or(false) => handlers::get(&call),
+        ("GET", _) => {
+            let mut options = ListOptions::parse(&call.query)?;
+            if named {
+                options = options.of_name(&call.path.name);
+            }
+            if options.watch {
+                watch::watch(call, options)
+            } else {
+                handlers::list(&call, &options)
+            }
+        }
+        ("POST", false) => {
+            if info.namespaced && call.path.namespace.is_empty() {
+                return Err(ApiError::method_not_allowed());
+            }
+            handlers::create(&call).await
+        }
+        ("POST", true) if info.custom => handlers::create(&call).await,
+        ("PUT", true) => handlers::update(&call).await,
+        ("PATCH", true) => handlers::patch(&call).await,
+        ("PUT" | "PATCH", false) if info.custom => Err(ApiError::bad_request("name must be provided")),
+        ("DELETE", true) => handlers::delete_one(&call).await,
+        ("DELETE", false) if info.allows("deletecollection") => handlers::delete_collection(&call).await,
+        (_, _) if info.custom => Err(ApiError::verb_not_allowed(&info, "")),
+        _ => Err(ApiError::method_not_allowed()),
+    }
+}

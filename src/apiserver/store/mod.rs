@@ -1,0 +1,440 @@
+//! The store: every object of the server, their history of late, and the file that outlives the process.
+//! It must not know what a kind means: keys, JSON objects and resourceVersions are all it deals in.
+//!
+//! One thread writes. It takes all requests that wait, checks each against what is there, writes them to the
+//! database in one transaction, and only when that is on disk makes them visible and answers. Reads are served
+//! from memory and never wait for the disk.
+
+mod state;
+mod writer;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
+use std::thread::JoinHandle;
+
+use serde_json::Value;
+use tokio::sync::{oneshot, watch};
+
+use self::state::State;
+pub(crate) use self::state::{Event, EventKind, Expired, Key, Stored};
+use self::writer::{Request, Writer};
+
+/// Why a store could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has the file open.
+    #[error("state in {0} is in use by another machinectl process; stop that one first")]
+    InUse(String),
+    /// The file was written by a newer release.
+    #[error("state in {file} has format {found}, this release reads up to {known}; use the newer release")]
+    NewerFormat {
+        /// The database file.
+        file: String,
+        /// Format found in the file.
+        found: u64,
+        /// Newest format that this release reads.
+        known: u64,
+    },
+    /// The file cannot be read.
+    #[error("cannot read the state in {file}")]
+    Unreadable {
+        /// The database file.
+        file: String,
+        /// What the database says.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The folder cannot be made.
+    #[error("cannot make the folder {dir}")]
+    Folder {
+        /// The folder.
+        dir: String,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Why a write did not happen.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum WriteError {
+    /// The object is not as the writer expected: it has changed, appeared or gone meanwhile.
+    #[error("the object has changed")]
+    Conflict,
+    /// The disk refused.
+    #[error("cannot write the state: {0}")]
+    Disk(Arc<str>),
+    /// The server is closing.
+    #[error("the server is shutting down")]
+    Closed,
+}
+
+/// What must be true of the object for a write to happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Expect {
+    /// There is no such object.
+    Absent,
+    /// The object is there in exactly this resourceVersion.
+    Version(u64),
+}
+
+/// What a write does.
+#[derive(Debug)]
+pub(crate) enum Change {
+    /// Stores the object.
+    Put(Value),
+    /// Removes the object; the value is its last state, for those who watch.
+    Delete(Value),
+}
+
+/// The store. Cheap to clone; the last clone that is dropped closes the file.
+#[derive(Clone)]
+pub(crate) struct Store(Arc<Inner>);
+
+struct Inner {
+    state: Arc<RwLock<State>>,
+    queue: Mutex<Option<mpsc::Sender<Request>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // The writer ends when its queue is gone; waiting frees the file's lock for the next to open it.
+            thread.join().ok();
+        }
+    }
+}
+
+impl Store {
+    /// Opens the store in `dir`, and makes it if there is none. Objects of `seed` that are not there are made. Blocks.
+    pub(crate) fn open(dir: &Path, seed: Vec<(Key, Value)>) -> Result<Self, OpenError> {
+        std::fs::create_dir_all(dir).map_err(|source| OpenError::Folder {
+            dir: dir.display().to_string(),
+            source,
+        })?;
+        let (writer, state) = Writer::open(&dir.join("state.redb"))?;
+        Ok(Self::start(writer, state, seed))
+    }
+
+    /// Makes a store that is gone when it is dropped.
+    pub(crate) fn in_memory(seed: Vec<(Key, Value)>) -> Self {
+        let (writer, state) = Writer::in_memory();
+        Self::start(writer, state, seed)
+    }
+
+    fn start(mut writer: Writer, state: State, seed: Vec<(Key, Value)>) -> Self {
+        let state = Arc::new(RwLock::new(state));
+        let seeds = seed.into_iter().map(|(key, object)| {
+            let (reply, _) = oneshot::channel();
+            Request {
+                key,
+                expect: Expect::Absent,
+                change: Change::Put(object),
+                reply,
+            }
+        });
+        writer.serve(&state, seeds.collect());
+        let (queue, requests) = mpsc::channel();
+        let shared = Arc::clone(&state);
+        let thread = std::thread::Builder::new()
+            .name("apiserver-store".to_owned())
+            .spawn(move || writer.run(&shared, &requests))
+            .ok();
+        Self(Arc::new(Inner {
+            state,
+            queue: Mutex::new(Some(queue)),
+            thread: Mutex::new(thread),
+        }))
+    }
+
+    fn read<T>(&self, f: impl FnOnce(&State) -> T) -> T {
+        f(&self.0.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn send(&self, request: Request) -> Result<(), WriteError> {
+        let queue = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue
+            .as_ref()
+            .and_then(|q| q.send(request).ok())
+            .ok_or(WriteError::Closed)
+    }
+
+    /// Writes one object, and returns it as it was stored: with its new resourceVersion.
+    pub(crate) async fn write(
+        &self,
+        key: Key,
+        expect: Expect,
+        change: Change,
+    ) -> Result<Arc<Stored>, WriteError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request {
+            key,
+            expect,
+            change,
+            reply,
+        })?;
+        answer.await.unwrap_or(Err(WriteError::Closed))
+    }
+
+    /// Returns an object as it is now.
+    pub(crate) fn get(&self, resource: &str, namespace: &str, name: &str) -> Option<Arc<Stored>> {
+        self.read(|s| s.get(resource, namespace, name).cloned())
+    }
+
+    /// Returns the newest resourceVersion.
+    pub(crate) fn version(&self) -> u64 {
+        self.read(|s| s.version)
+    }
+
+    /// Returns all objects of a resource (of one namespace, if given) in order of namespace and name, as they are
+    /// now, with the resourceVersion of that moment.
+    pub(crate) fn list(&self, resource: &str, namespace: Option<&str>) -> (u64, Vec<Arc<Stored>>) {
+        self.read(|s| (s.version, s.list(resource, namespace)))
+    }
+
+    /// The same as it was at `version`.
+    ///
+    /// # Errors
+    /// Fails when the history no longer reaches back that far, or not yet that far forward.
+    pub(crate) fn list_at(
+        &self,
+        resource: &str,
+        namespace: Option<&str>,
+        version: u64,
+    ) -> Result<Vec<Arc<Stored>>, Expired> {
+        self.read(|s| s.list_at(resource, namespace, version))
+    }
+
+    /// Returns what happened to a resource after `version`, and the resourceVersion up to which that is all.
+    ///
+    /// # Errors
+    /// Fails when the history no longer reaches back that far.
+    pub(crate) fn events_after(&self, resource: &str, version: u64) -> Result<(u64, Vec<Event>), Expired> {
+        self.read(|s| Ok((s.version, s.events_after(resource, version)?)))
+    }
+
+    /// Returns a receiver that is marked changed when something happens to the resource.
+    pub(crate) fn subscribe(&self, resource: &str) -> watch::Receiver<u64> {
+        if let Some(receiver) = self.read(|s| s.subscribe(resource)) {
+            return receiver;
+        }
+        self.0
+            .state
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .subscribe_new(resource)
+    }
+
+    /// Returns who the object with this uid is.
+    pub(crate) fn find_uid(&self, uid: &str) -> Option<Key> {
+        self.read(|s| s.uids.get(uid).cloned())
+    }
+
+    /// Returns the objects that name this uid as one of their owners.
+    pub(crate) fn dependents(&self, uid: &str) -> Vec<Arc<Stored>> {
+        self.read(|s| s.dependents(uid))
+    }
+
+    /// Returns the uids that are named as owners but belong to no object.
+    pub(crate) fn absent_owners(&self) -> Vec<Arc<str>> {
+        self.read(|s| {
+            s.owned
+                .keys()
+                .filter(|uid| !s.uids.contains_key(&***uid))
+                .cloned()
+                .collect()
+        })
+    }
+
+    /// Returns all objects in a namespace.
+    pub(crate) fn in_namespace(&self, namespace: &str) -> Vec<Arc<Stored>> {
+        self.read(|s| s.in_namespace(namespace))
+    }
+
+    /// Returns how many objects each resource has.
+    pub(crate) fn count(&self, resource: &str) -> usize {
+        self.read(|s| s.count(resource))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn key(name: &str) -> Key {
+        Key::new("configmaps", "default", name)
+    }
+
+    fn object(name: &str, data: &str) -> Value {
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "default", "uid": format!("u-{name}")}, "data": {"a": data}})
+    }
+
+    #[tokio::test]
+    async fn writes_survive_a_process_that_dies() {
+        let dir = tempfile::tempdir().unwrap();
+        let copy = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Vec::new()).unwrap();
+        let first = store
+            .write(key("a"), Expect::Absent, Change::Put(object("a", "1")))
+            .await
+            .unwrap();
+        store
+            .write(key("b"), Expect::Absent, Change::Put(object("b", "1")))
+            .await
+            .unwrap();
+        store
+            .write(
+                key("a"),
+                Expect::Version(first.version),
+                Change::Put(object("a", "2")),
+            )
+            .await
+            .unwrap();
+        let gone = store.get("configmaps", "default", "b").unwrap();
+        store
+            .write(
+                key("b"),
+                Expect::Version(gone.version),
+                Change::Delete(object("b", "1")),
+            )
+            .await
+            .unwrap();
+        // A copy of the file as it lies there is what a killed process leaves behind.
+        std::fs::copy(dir.path().join("state.redb"), copy.path().join("state.redb")).unwrap();
+        let again = Store::open(copy.path(), Vec::new()).unwrap();
+        assert_eq!(again.version(), store.version());
+        assert!(again.get("configmaps", "default", "b").is_none());
+        let found = again.get("configmaps", "default", "a").unwrap();
+        assert_eq!(found.value("v1", "ConfigMap")["data"]["a"], "2");
+        assert_eq!(found.version, first.version + 2);
+    }
+
+    #[tokio::test]
+    async fn a_second_process_is_told_that_the_file_is_in_use() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Vec::new()).unwrap();
+        assert!(matches!(
+            Store::open(dir.path(), Vec::new()),
+            Err(OpenError::InUse(_))
+        ));
+        drop(store);
+        Store::open(dir.path(), Vec::new()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_write_on_an_old_version_is_refused() {
+        let store = Store::in_memory(Vec::new());
+        let first = store
+            .write(key("a"), Expect::Absent, Change::Put(object("a", "1")))
+            .await
+            .unwrap();
+        let again = store
+            .write(key("a"), Expect::Absent, Change::Put(object("a", "1")))
+            .await;
+        assert!(matches!(again, Err(WriteError::Conflict)));
+        store
+            .write(
+                key("a"),
+                Expect::Version(first.version),
+                Change::Put(object("a", "2")),
+            )
+            .await
+            .unwrap();
+        let stale = store
+            .write(
+                key("a"),
+                Expect::Version(first.version),
+                Change::Put(object("a", "3")),
+            )
+            .await;
+        assert!(matches!(stale, Err(WriteError::Conflict)));
+    }
+
+    #[tokio::test]
+    async fn concurrent_writers_of_one_object_all_but_one_lose() {
+        let store = Store::in_memory(Vec::new());
+        let tries =
+            (0..20).map(|n| store.write(key("a"), Expect::Absent, Change::Put(object("a", &n.to_string()))));
+        let won = futures::future::join_all(tries)
+            .await
+            .into_iter()
+            .filter(Result::is_ok)
+            .count();
+        assert_eq!(won, 1);
+    }
+
+    #[tokio::test]
+    async fn the_past_can_be_listed_until_the_window_has_moved_on() {
+        let store = Store::in_memory(Vec::new());
+        let first = store
+            .write(key("a"), Expect::Absent, Change::Put(object("a", "1")))
+            .await
+            .unwrap();
+        let second = store
+            .write(key("b"), Expect::Absent, Change::Put(object("b", "1")))
+            .await
+            .unwrap();
+        store
+            .write(
+                key("a"),
+                Expect::Version(first.version),
+                Change::Delete(object("a", "1")),
+            )
+            .await
+            .unwrap();
+        store
+            .write(
+                key("b"),
+                Expect::Version(second.version),
+                Change::Put(object("b", "2")),
+            )
+            .await
+            .unwrap();
+        let past = store
+            .list_at("configmaps", Some("default"), second.version)
+            .unwrap();
+        let seen: Vec<_> = past
+            .iter()
+            .map(|o| o.value("v1", "ConfigMap")["data"]["a"].clone())
+            .collect();
+        assert_eq!(past.iter().map(|o| &*o.key.name).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(seen, ["1", "1"]);
+        let mut version = store.get("configmaps", "default", "b").unwrap().version;
+        for n in 0..state::WINDOW {
+            let put = Change::Put(object("b", &n.to_string()));
+            version = store
+                .write(key("b"), Expect::Version(version), put)
+                .await
+                .unwrap()
+                .version;
+        }
+        assert!(store.list_at("configmaps", None, second.version).is_err());
+        assert!(store.events_after("configmaps", second.version).is_err());
+        assert_eq!(store.events_after("configmaps", version - 1).unwrap().1.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn owners_are_indexed() {
+        let store = Store::in_memory(Vec::new());
+        let mut child = object("b", "1");
+        child["metadata"]["ownerReferences"] = json!([{"uid": "u-a"}]);
+        let stored = store
+            .write(key("b"), Expect::Absent, Change::Put(child))
+            .await
+            .unwrap();
+        assert_eq!(store.dependents("u-a").len(), 1);
+        assert_eq!(store.absent_owners().len(), 1);
+        store
+            .write(
+                key("b"),
+                Expect::Version(stored.version),
+                Change::Put(object("b", "1")),
+            )
+            .await
+            .unwrap();
+        assert!(store.dependents("u-a").is_empty() && store.absent_owners().is_empty());
+    }
+}

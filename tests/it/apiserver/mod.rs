@@ -1,0 +1,150 @@
+//! The behaviour of an API server, seen through `kube::Client`. Each case runs against the embedded server and, when
+//! `MACHINECTL_TEST_KUBECONFIG` names the kubeconfig of a real one, against that too: so the cases stay honest.
+
+mod kinds;
+mod objects;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use kube::api::{DeleteParams, ObjectMeta, PostParams};
+use kube::{Api, Client};
+use machinectl::apiserver::Server;
+use machinectl::time::SystemClock;
+
+/// A server and a namespace of its own in it.
+pub struct Place {
+    pub client: Client,
+    pub namespace: String,
+    /// Kept so that the embedded server lives as long as the case.
+    _server: Option<Server>,
+}
+
+impl Place {
+    pub async fn embedded() -> Self {
+        let server = Server::in_memory(Arc::new(SystemClock));
+        let client = server.client();
+        Self::new(client, Some(server)).await
+    }
+
+    /// Nothing when no real server is given.
+    pub async fn kubernetes() -> Option<Self> {
+        let file = std::env::var_os("MACHINECTL_TEST_KUBECONFIG").filter(|f| !f.is_empty())?;
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let kubeconfig = kube::config::Kubeconfig::read_from(file).unwrap();
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default())
+            .await
+            .unwrap();
+        Some(Self::new(Client::try_from(config).unwrap(), None).await)
+    }
+
+    async fn new(client: Client, server: Option<Server>) -> Self {
+        let namespaces: Api<Namespace> = Api::all(client.clone());
+        let wanted = Namespace {
+            metadata: ObjectMeta {
+                generate_name: Some("case-".into()),
+                ..ObjectMeta::default()
+            },
+            ..Namespace::default()
+        };
+        let made = namespaces.create(&PostParams::default(), &wanted).await.unwrap();
+        Self {
+            client,
+            namespace: made.metadata.name.unwrap(),
+            _server: server,
+        }
+    }
+
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<Scope = kube::core::NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    pub fn configmaps(&self) -> Api<ConfigMap> {
+        self.api()
+    }
+
+    pub async fn end(&self) {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        namespaces
+            .delete(&self.namespace, &DeleteParams::default())
+            .await
+            .ok();
+    }
+}
+
+/// Waits until a condition holds; a real server may take its time.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    for _ in 0..300 {
+        if holds().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(if cfg!(debug_assertions) {
+            20
+        } else {
+            10
+        }))
+        .await;
+    }
+    panic!("never happened: {what}");
+}
+
+pub fn configmap(name: &str, data: &[(&str, &str)]) -> ConfigMap {
+    ConfigMap {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            ..ObjectMeta::default()
+        },
+        data: Some(
+            data.iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                .collect(),
+        ),
+        ..ConfigMap::default()
+    }
+}
+
+/// The code of an API error; other outcomes fail the test.
+pub fn code<T: std::fmt::Debug>(outcome: Result<T, kube::Error>) -> u16 {
+    match outcome {
+        Err(kube::Error::Api(status)) => status.code,
+        other => panic!("expected an API error, got {other:?}"),
+    }
+}
+
+/// The message of an API error; other outcomes fail the test.
+pub fn message<T: std::fmt::Debug>(outcome: Result<T, kube::Error>) -> String {
+    match outcome {
+        Err(kube::Error::Api(status)) => status.message.clone(),
+        other => panic!("expected an API error, got {other:?}"),
+    }
+}
+
+/// Makes a test of each case for each kind of server.
+macro_rules! cases {
+    ($($name:ident),+ $(,)?) => {
+        mod embedded {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    super::$name(crate::apiserver::Place::embedded().await).await;
+                }
+            )+
+        }
+        mod kubernetes {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    if let Some(place) = crate::apiserver::Place::kubernetes().await {
+                        super::$name(place).await;
+                    }
+                }
+            )+
+        }
+    };
+}
+pub(crate) use cases;
