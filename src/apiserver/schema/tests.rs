@@ -1,4 +1,8 @@
 //! Tests of the schema room as a whole.
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "test cases are written where they are used"
+)]
 
 use super::*;
 use serde_json::json;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::fieldset::FieldSet;
-use crate::time::{Timestamp, rfc3339};
+use crate::time::Timestamp;
 
 /// How many managers that only update are told apart before the oldest are put together.
 const MAX_UPDATERS: usize = 10;
@@ -203,10 +203,6 @@ fn encode_entry(key: &ManagerKey, owned: &Owned) -> Value {
 fn seconds(time: Option<&str>) -> i64 {
     time.and_then(|t| t.parse::<Timestamp>().ok())
         .map_or(0, Timestamp::as_second)
-}
-
-pub(crate) fn written(now: Timestamp) -> Option<String> {
-    Some(rfc3339(now))
 }
 
 /// `metadata.managedFields`, if the object has it at all.

@@ -13,10 +13,10 @@ use std::fmt;
 use serde_json::{Map, Value, json};
 
 use self::fieldset::{FieldSet, PathElement, path_words};
-use self::managed::{ManagerKey, Managers, Operation, Owned, entries, is_reset, set_entries, written};
+use self::managed::{ManagerKey, Managers, Operation, Owned, entries, is_reset, set_entries};
 use self::types::Type;
 use super::schema::{Structural, go_quote};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, rfc3339};
 
 pub use self::scale::{scale_from_parent, scale_into_parent};
 
@@ -141,16 +141,16 @@ fn in_words(conflicts: &Conflicts) -> Vec<Conflict> {
     for (key, fields) in order {
         let mut manager = go_quote(&key.name);
         if !key.subresource.is_empty() {
-            manager.push_str(&format!(" with subresource {}", go_quote(&key.subresource)));
+            manager.extend([" with subresource ", &go_quote(&key.subresource)]);
         }
         if let Some(version) = &key.api_version {
-            manager.push_str(&format!(" using {version}"));
+            manager.extend([" using ", version]);
         }
         fields.each(&mut |path| {
             out.push(Conflict {
                 manager: manager.clone(),
                 field: path_words(path),
-            })
+            });
         });
     }
     out
@@ -413,7 +413,7 @@ impl Job<'_> {
                 Owned {
                     fields: own,
                     api_version,
-                    time: written(self.now),
+                    time: Some(rfc3339(self.now)),
                 },
             );
         }
@@ -493,7 +493,7 @@ impl Job<'_> {
         };
         managers.0.insert(key.clone(), owned);
         let new = match before {
-            Some(before) if !before.fields.is_empty() => self.pruned(merged, &managers, &before.fields),
+            Some(before) if !before.fields.is_empty() => self.pruned(&merged, &managers, &before.fields),
             _ => merged,
         };
         self.settle(live, &new, &mut managers, &key, force)?;
@@ -501,7 +501,7 @@ impl Job<'_> {
             return Ok((None, managers));
         }
         if let Some(owned) = managers.0.get_mut(&key) {
-            owned.time = written(self.now);
+            owned.time = Some(rfc3339(self.now));
         }
         Ok((Some(new), managers))
     }
@@ -540,22 +540,22 @@ impl Job<'_> {
     }
 
     /// Takes out what the manager applied last time and does not apply any more, unless somebody else owns it.
-    fn pruned(&self, merged: Value, managers: &Managers, last: &FieldSet) -> Value {
+    fn pruned(&self, merged: &Value, managers: &Managers, last: &FieldSet) -> Value {
         let named = |set: &FieldSet| set.with_named_fields(Some(self.of));
         let fields = |value: &Value| named(&typed::field_set(self.of, value));
         let last = named(last);
-        let without_last = typed::remove(self.of, &merged, &last);
+        let without_last = typed::remove(self.of, merged, &last);
         // Owned by anybody, also by this apply: it comes back.
         let mut owned = FieldSet::default();
         for other in managers.0.values() {
             owned = owned.union(&other.fields);
         }
-        let merged_fields = fields(&merged);
+        let merged_fields = fields(merged);
         let gone = merged_fields.difference(&fields(&without_last).union(&named(&owned)));
-        let with_owned = typed::remove(self.of, &merged, &gone);
+        let with_owned = typed::remove(self.of, merged, &gone);
         // Never owned by this manager: it comes back too.
         let gone = merged_fields.difference(&fields(&with_owned)).intersection(&last);
-        typed::remove(self.of, &merged, &gone)
+        typed::remove(self.of, merged, &gone)
     }
 
     /// The conflicts that the object's last client-side apply does not explain: `kubectl` may take those fields over.

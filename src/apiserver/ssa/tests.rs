@@ -1,4 +1,8 @@
 //! Tests of server-side apply.
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "test cases are written where they are used"
+)]
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
