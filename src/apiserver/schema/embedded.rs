@@ -27,7 +27,9 @@ fn visit(node: &Node, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
                         None | Some(Value::String(_) | Value::Null) => {
                             errors.push(FieldError::required(field, "must not be empty"));
                         }
-                        Some(other) => errors.push(FieldError::invalid(field, other.clone(), "must be a string")),
+                        Some(other) => {
+                            errors.push(FieldError::invalid(field, other.clone(), "must be a string"))
+                        }
                     }
                 }
             }

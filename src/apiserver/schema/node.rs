@@ -117,6 +117,8 @@ pub(crate) struct Node {
     pub(crate) rules: Vec<Rule>,
     /// Whether this node or one below it has rules: walks skip the rest.
     pub(crate) has_rules: bool,
+    /// Whether this node or one below it is an embedded object: walks skip the rest.
+    pub(crate) has_embedded: bool,
     /// Whether this node or one below it has set or map lists: walks skip the rest.
     pub(crate) has_keyed_lists: bool,
 }
@@ -209,6 +211,7 @@ impl Compiler {
         };
         self.children(&mut node, map, path, depth);
         node.has_rules = !node.rules.is_empty() || node.below().any(|n| n.has_rules);
+        node.has_embedded = node.embedded || node.below().any(|n| n.has_embedded);
         node.has_keyed_lists =
             node.list_type.is_some_and(|t| t != ListType::Atomic) || node.below().any(|n| n.has_keyed_lists);
         Arc::new(node)

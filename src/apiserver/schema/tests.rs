@@ -169,6 +169,24 @@ fn what_was_wrong_before_is_forgiven_on_update() {
 }
 
 #[test]
+fn embedded_objects_keep_their_metadata_and_say_what_they_are() {
+    let schema = Structural::compile(&json!({"type": "object", "properties": {"spec": {
+        "type": "object", "x-kubernetes-embedded-resource": true, "properties": {"a": {"type": "string"}}}}}))
+    .unwrap();
+    let mut object = json!({"spec": {"kind": "A", "metadata": {"name": "x"}, "a": "", "b": ""}});
+    assert_eq!(schema.prune(&mut object), ["spec.b"]);
+    assert_eq!(
+        object["spec"],
+        json!({"kind": "A", "metadata": {"name": "x"}, "a": ""})
+    );
+    assert_eq!(
+        told(&schema.validate(&object, None)),
+        ["spec.apiVersion: Required value: must not be empty"]
+    );
+    assert_eq!(schema.validate(&object, Some(&object)), []);
+}
+
+#[test]
 fn scales_read_their_replicas_strictly() {
     let told = |spec: Value| told(&Structural::scale_errors(&with_spec(spec), ".spec.replicas"));
     assert_eq!(

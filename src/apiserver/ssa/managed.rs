@@ -124,10 +124,11 @@ impl Managers {
     }
 
     /// Takes away the fields of each manager that are in the set that `lost` tells; who has none left goes.
-    pub(crate) fn take(&mut self, mut lost: impl FnMut(&ManagerKey) -> Option<FieldSet>) {
+    pub(crate) fn take<'a>(&mut self, lost: impl Fn(&ManagerKey) -> &'a FieldSet) {
         self.0.retain(|key, owned| {
-            if let Some(lost) = lost(key) {
-                owned.fields = owned.fields.difference(&lost);
+            let lost = lost(key);
+            if !lost.is_empty() {
+                owned.fields = owned.fields.difference(lost);
             }
             !owned.fields.is_empty()
         });

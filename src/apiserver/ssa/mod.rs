@@ -400,7 +400,7 @@ impl Job<'_> {
         let change = self.changes(old, new);
         let gained = change.modified.union(&change.added);
         let lost = gained.union(&change.removed);
-        managers.take(|_| Some(lost.clone()));
+        managers.take(|_| &lost);
         let mut own = gained.recursive_difference(&self.reset);
         own = own.difference(&FieldSet::of_fields(&UNOWNED));
         if !own.is_empty() {
@@ -529,13 +529,7 @@ impl Job<'_> {
         }
         let lost = gained.union(&change.removed);
         let unowned = FieldSet::of_fields(&UNOWNED);
-        managers.take(|other| {
-            Some(if other == key {
-                unowned.clone()
-            } else {
-                lost.clone()
-            })
-        });
+        managers.take(|other| if other == key { &unowned } else { &lost });
         Ok(())
     }
 
@@ -602,9 +596,11 @@ fn renew_last_applied(object: &mut Value, applied: &Value) {
     else {
         return;
     };
-    if !annotations
+    if annotations
         .get(LAST_APPLIED)
-        .is_some_and(|v| v.as_str().is_some_and(|t| !t.is_empty()))
+        .and_then(Value::as_str)
+        .unwrap_or("")
+        .is_empty()
     {
         return;
     }
