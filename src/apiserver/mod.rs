@@ -24,7 +24,6 @@ pub(crate) mod jsonpath;
 mod namespaces;
 pub mod object;
 mod path;
-mod pending;
 pub mod reviews;
 mod routes;
 pub mod schema;
