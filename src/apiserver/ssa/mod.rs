@@ -245,7 +245,8 @@ pub fn apply(
 /// Writes `metadata.managedFields` of an object that is created, updated or patched: the manager comes to own what it
 /// changed, and others lose it.
 ///
-/// `new` may carry `metadata.managedFields`: an empty list or a list of one empty entry forgets all managers, and other
+/// `live` is the object as stored; for one that is created it is none, or what an object of the kind is like without
+/// any content (and without a uid). `new` may carry `metadata.managedFields`: an empty list or a list of one empty entry forgets all managers, and other
 /// entries that can be read replace those of `live`. Objects that have lost all managers get none until they are
 /// applied to.
 pub fn track_update(
@@ -258,7 +259,7 @@ pub fn track_update(
 ) {
     let managers = starting_managers(live, new, manager);
     set_entries(new, None);
-    if live.is_some() && managers.is_empty() {
+    if managers.is_empty() && live.is_some_and(exists) {
         return;
     }
     let of = schema.merge_type();
@@ -281,6 +282,15 @@ pub fn track_update(
     if let Some(live) = live {
         keep_times(live, new);
     }
+}
+
+/// Whether an object has been stored: what it would be like without any content has no uid.
+fn exists(object: &Value) -> bool {
+    let uid = object
+        .get("metadata")
+        .and_then(|m| m.get("uid"))
+        .and_then(Value::as_str);
+    uid.is_some_and(|uid| !uid.is_empty())
 }
 
 /// Puts the times of the entries of `live` back into `new` when nothing else has changed.
