@@ -19,6 +19,8 @@
 pub mod api;
 pub mod apiserver;
 pub mod bootstrap;
+pub mod cli;
+pub mod client;
 pub mod config;
 pub mod controllers;
 pub mod error;

@@ -24,14 +24,13 @@ pub(crate) mod jsonpath;
 mod namespaces;
 pub mod object;
 mod path;
-pub mod reviews;
+mod pending;
 mod routes;
 pub mod schema;
 mod serve;
 pub mod ssa;
 mod status;
 mod store;
-pub mod table;
 pub mod tls;
 mod watch;
 

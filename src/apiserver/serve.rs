@@ -113,7 +113,6 @@ impl Connection {
             if let Some(user) = known {
                 request.extensions_mut().insert(user);
             }
-            request.extensions_mut().insert(Arc::clone(&tokens));
             router.clone().call(request)
         });
         let builder = auto::Builder::new(TokioExecutor::new());

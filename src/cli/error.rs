@@ -1,0 +1,219 @@
+//! How the errors of the rooms below become what the user sees: exit code and what to type next.
+
+use kube::core::Status;
+
+use crate::{
+    client::{ClientError, embedded::EmbeddedError},
+    error::{CommandError, ErrorKind},
+    install::InstallError,
+    kubeconfig::KubeconfigError,
+    yaml::YamlError,
+};
+
+impl From<KubeconfigError> for CommandError {
+    fn from(error: KubeconfigError) -> Self {
+        let message = error.to_string();
+        match error {
+            KubeconfigError::Syntax { path, error } => located(&path.display().to_string(), &error),
+            KubeconfigError::NotAKubeconfig { .. } => {
+                Self::new(ErrorKind::Usage, message).hinted("name another file with --kubeconfig FILE")
+            }
+            KubeconfigError::Locked { path: _, lock } => {
+                Self::new(ErrorKind::Conflict, message).hinted(format!(
+                    "if no other program writes it just now, remove the lock: rm {}",
+                    lock.display()
+                ))
+            }
+            KubeconfigError::NoPlace => {
+                Self::new(ErrorKind::Usage, message).hinted("name a file with --kubeconfig FILE")
+            }
+            KubeconfigError::Read { source, .. } | KubeconfigError::Write { source, .. } => {
+                Self::new(ErrorKind::Failed, message)
+                    .caused_by(source)
+                    .hinted("name another file with --kubeconfig FILE")
+            }
+        }
+    }
+}
+
+impl From<ClientError> for CommandError {
+    fn from(error: ClientError) -> Self {
+        let message = error.to_string();
+        match error {
+            ClientError::Kubeconfig(error) => error.into(),
+            ClientError::Embedded(error) => error.into(),
+            ClientError::NoSuchFile(_) => Self::new(ErrorKind::Usage, message)
+                .hinted("leave --kubeconfig out to use $KUBECONFIG or ~/.kube/config"),
+            ClientError::NoSuchContext { name: _, known } => {
+                let error = Self::new(ErrorKind::NotFound, message);
+                if known.is_empty() {
+                    error.hinted("use the API server in this program: --embedded")
+                } else {
+                    error.hinted(format!("it has these: {}", known.join(", ")))
+                }
+            }
+            ClientError::NoManager { context, .. } => {
+                Self::new(ErrorKind::NotFound, message).hinted(format!(
+                    "bring that context back, or say which cluster to use: --context {context} or --embedded"
+                ))
+            }
+            ClientError::NoState => Self::new(ErrorKind::Usage, message).hinted(format!(
+                "set HOME, or name a folder: {}=DIR",
+                crate::config::STATE_VARIABLE
+            )),
+            ClientError::Context { source, .. } => {
+                Self::new(ErrorKind::Unreachable, message).caused_by(source)
+            }
+        }
+    }
+}
+
+impl From<EmbeddedError> for CommandError {
+    fn from(error: EmbeddedError) -> Self {
+        let message = error.to_string();
+        match error {
+            EmbeddedError::Folder { dir: _, source } => Self::new(ErrorKind::Failed, message)
+                .caused_by(source)
+                .hinted(format!(
+                    "name another folder: {}=DIR",
+                    crate::config::STATE_VARIABLE
+                )),
+            EmbeddedError::Held { .. } => Self::new(ErrorKind::Conflict, message)
+                .hinted("wait until the other machinectl has ended, or end it, and type the command again"),
+            EmbeddedError::Store { dir, source } => {
+                let error = Self::new(store_kind(&source), message).caused_by(*source);
+                error.hinted(format!(
+                    "to begin anew, put the folder aside: mv {0} {0}.old",
+                    dir.display()
+                ))
+            }
+            EmbeddedError::Certificates { dir, source } => Self::new(ErrorKind::Failed, message)
+                .caused_by(*source)
+                .hinted(format!("remove them, new ones are made: rm -r {}", dir.display())),
+            EmbeddedError::Listen { address: _, source } => Self::new(ErrorKind::Failed, message)
+                .caused_by(source)
+                .hinted("choose another address with --listen ADDRESS:PORT"),
+            EmbeddedError::Connect { address: _, source } => {
+                Self::new(ErrorKind::Unreachable, message).caused_by(source)
+            }
+        }
+    }
+}
+
+const fn store_kind(error: &crate::apiserver::OpenError) -> ErrorKind {
+    match error {
+        crate::apiserver::OpenError::InUse(_) => ErrorKind::Conflict,
+        _ => ErrorKind::Failed,
+    }
+}
+
+impl From<InstallError> for CommandError {
+    fn from(error: InstallError) -> Self {
+        let message = error.to_string();
+        match error {
+            InstallError::Apply { name: _, source } => of_api(message, *source),
+            InstallError::NotEstablished { name, .. } => Self::new(ErrorKind::TimedOut, message)
+                .hinted(format!("look at it: kubectl get crd {name} -o yaml")),
+        }
+    }
+}
+
+/// An error of a file that the user wrote: where it is, and the line itself.
+pub(crate) fn located(file: &str, error: &YamlError) -> CommandError {
+    let place = if error.line == 0 {
+        file.to_owned()
+    } else {
+        format!("{file}:{}:{}", error.line, error.column)
+    };
+    let mut message = format!("{place}: {}", error.message);
+    if !error.text.is_empty() {
+        message.push_str("\n    ");
+        message.push_str(&error.text);
+        if error.column > 0 && error.text.chars().count() + 1 >= error.column {
+            message.push_str("\n    ");
+            message.push_str(&" ".repeat(error.column - 1));
+            message.push('^');
+        }
+    }
+    CommandError::new(ErrorKind::Usage, message)
+}
+
+/// An error of the API server, or of the way to it. `what` says what could not be done.
+pub(crate) fn of_api(what: impl Into<String>, error: kube::Error) -> CommandError {
+    let what = what.into();
+    match error {
+        kube::Error::Api(status) => of_status(what, *status),
+        error => {
+            let unreachable = !matches!(error, kube::Error::SerdeError(_) | kube::Error::BuildRequest(_));
+            let kind = if unreachable {
+                ErrorKind::Unreachable
+            } else {
+                ErrorKind::Failed
+            };
+            let error = CommandError::new(kind, what).caused_by(error);
+            if unreachable {
+                error.hinted("see whether the cluster is up, or name another: --context NAME or --embedded")
+            } else {
+                error
+            }
+        }
+    }
+}
+
+fn of_status(what: String, status: Status) -> CommandError {
+    let kind = match (status.code, status.reason.as_str()) {
+        (404, _) => ErrorKind::NotFound,
+        (409, _) => ErrorKind::Conflict,
+        (401 | 403, _) => ErrorKind::Unreachable,
+        (408 | 504, _) => ErrorKind::TimedOut,
+        (400 | 422, _) => ErrorKind::Usage,
+        _ => ErrorKind::Failed,
+    };
+    let code = status.code;
+    let reason = status.reason.clone();
+    let error = CommandError::new(kind, what).caused_by(Refused(status.message));
+    match (code, reason.as_str()) {
+        (401 | 403, _) => error.hinted("use a context with more rights: --context NAME"),
+        (409, "AlreadyExists") => error.hinted("choose another name, or delete the old object first"),
+        _ => error,
+    }
+}
+
+/// What the API server said.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Refused(String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn api(code: u16) -> CommandError {
+        let status = Status {
+            code,
+            message: "no".into(),
+            ..Status::default()
+        };
+        of_api("can't", kube::Error::Api(Box::new(status)))
+    }
+
+    #[test]
+    fn answers_of_the_api_server_have_their_exit_codes() {
+        let codes = [404, 409, 403, 401, 504, 422, 500].map(|c| api(c).kind.exit_code());
+        assert_eq!(codes, [3, 4, 5, 5, 6, 2, 1]);
+    }
+
+    #[test]
+    fn an_error_in_a_file_shows_the_line_and_points_at_it() {
+        let error = YamlError {
+            message: "bad indentation".into(),
+            line: 3,
+            column: 5,
+            text: "  a: b: c".into(),
+        };
+        assert_eq!(
+            located("x.yaml", &error).message,
+            "x.yaml:3:5: bad indentation\n      a: b: c\n        ^"
+        );
+    }
+}

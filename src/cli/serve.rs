@@ -1,0 +1,114 @@
+//! `serve`: the embedded API server alone, until interrupted. It runs no controllers.
+
+use std::net::SocketAddr;
+
+use clap::Args;
+
+use super::context::{App, Purpose};
+use crate::{
+    client::{Place, Session, Target, Why, embedded},
+    error::{CommandError, ErrorKind},
+    kubeconfig::{self, Management, Paths},
+};
+
+/// Serve the API server in this program to kubectl and others, until interrupted
+///
+/// It listens on loopback and merges the context "embedded" into the kubeconfig.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    listen: ListenArgs,
+}
+
+/// Where the embedded server listens.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct ListenArgs {
+    /// Address to listen on; by default a port of 127.0.0.1 that stays the same
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+}
+
+pub(crate) async fn run(app: &App, args: ServeArgs) -> Result<(), CommandError> {
+    let ServeArgs { listen } = args;
+    let (chosen, _, paths) = app.choose(Purpose::WriteKubeconfig)?;
+    let target = if chosen.is_embedded() {
+        chosen
+    } else {
+        let dir = app
+            .settings
+            .embedded_state()
+            .ok_or(crate::client::ClientError::NoState)?;
+        Target {
+            place: Place::Embedded(dir),
+            why: Why::Only,
+            namespace: crate::config::NAMESPACE.to_owned(),
+            cluster: None,
+        }
+    };
+    let mut session = app.connect_to(target, &paths, Purpose::WriteKubeconfig).await?;
+    app.prepare(&session).await?;
+    listen_and_merge(app, &mut session, &paths, listen).await?;
+    stopped().await;
+    app.ui.say("Stopping.");
+    if let Some(server) = session.server {
+        server.stop().await;
+    }
+    Ok(())
+}
+
+/// Starts to listen, brings the kubeconfig up to date and says that it is ready.
+pub(crate) async fn listen_and_merge(
+    app: &App,
+    session: &mut Session,
+    paths: &Paths,
+    listen: ListenArgs,
+) -> Result<(), CommandError> {
+    let Some(server) = &mut session.server else {
+        return Err(CommandError::new(
+            ErrorKind::Conflict,
+            "another machinectl serves the embedded API server already",
+        )
+        .hinted("use it: kubectl --context embedded get machines"));
+    };
+    let address = server.serve(listen.listen).await?;
+    let entry = server.kubeconfig_entry()?;
+    app.prepare(session).await?;
+    let state = entry.extension.as_ref().and_then(|e| e.state.clone());
+    let first = crate::kubeconfig::Kubeconfig::load(paths)?
+        .current_context()
+        .is_none();
+    let file = kubeconfig::merge(paths, &entry, first)?;
+    // Contexts of hollow clusters lead to this server too; its port may have changed.
+    kubeconfig::update_clusters(
+        paths,
+        |context| {
+            context.extension.as_ref().is_some_and(|e| {
+                e.management == Management::Embedded
+                    && e.state.is_some()
+                    && e.state == state
+                    && context.name != embedded::CONTEXT
+            })
+        },
+        &entry.cluster_body,
+    )?;
+    app.ui.say(&format!(
+        "API server ready at https://{address}, context \"{}\" in {}",
+        embedded::CONTEXT,
+        file.display()
+    ));
+    Ok(())
+}
+
+/// Waits until somebody asks this process to end: Ctrl-C or SIGTERM.
+pub(crate) async fn stopped() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        // Without the one signal there is still the other.
+        let _interrupted = tokio::signal::ctrl_c().await;
+        return;
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}

@@ -1,0 +1,41 @@
+//! `version`: says which program this is. It talks to nobody.
+
+use clap::Args;
+use serde_json::json;
+
+use super::{
+    context::App,
+    output::{self, Output},
+};
+use crate::{
+    api::{INFRASTRUCTURE_GROUP, MACHINE_GROUP, VERSION},
+    error::CommandError,
+};
+
+/// Print the version of this program
+#[derive(Debug, Args)]
+pub(crate) struct VersionArgs {
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Output,
+}
+
+pub(crate) fn run(app: &App, args: VersionArgs) -> Result<(), CommandError> {
+    let VersionArgs { output } = args;
+    let version = concat!("v", env!("CARGO_PKG_VERSION"));
+    match output {
+        Output::Table | Output::Name => app.data(&format!("machinectl {version}")),
+        Output::Wide => app.data(&format!(
+            "machinectl {version}\n{MACHINE_GROUP}/{VERSION}\n{INFRASTRUCTURE_GROUP}/{VERSION}"
+        )),
+        Output::Json | Output::Yaml => {
+            let value = json!({
+                "version": version,
+                "os": std::env::consts::OS,
+                "arch": std::env::consts::ARCH,
+                "apiVersions": [format!("{MACHINE_GROUP}/{VERSION}"), format!("{INFRASTRUCTURE_GROUP}/{VERSION}")],
+            });
+            app.data(&output::document(&value, output)?)
+        }
+    }
+}

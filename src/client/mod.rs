@@ -1,0 +1,163 @@
+//! A client for the cluster that a command talks to: a real one, or the embedded API server here or in another process.
+//!
+//! Code above can't tell which it is. Nothing here prints.
+
+pub mod embedded;
+pub(crate) mod kinds;
+mod target;
+
+use std::sync::Arc;
+
+use kube::{
+    Client,
+    config::{KubeConfigOptions, Kubeconfig as KubeConfigFile, KubeconfigError as KubeError},
+};
+
+pub use target::{Place, Selection, Target, Why};
+
+use self::embedded::{Embedded, EmbeddedError, Opened};
+use crate::{
+    config::Settings,
+    kubeconfig::{Kubeconfig, KubeconfigError, Paths},
+    time::SystemClock,
+};
+
+/// Field manager of what commands write.
+pub const FIELD_MANAGER: &str = "machinectl";
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The kubeconfig can't be used.
+    #[error(transparent)]
+    Kubeconfig(#[from] KubeconfigError),
+    /// The file that `--kubeconfig` names does not exist.
+    #[error("{} does not exist", .0.display())]
+    NoSuchFile(std::path::PathBuf),
+    /// A context is named that does not exist.
+    #[error("there is no context \"{name}\" in the kubeconfig")]
+    NoSuchContext {
+        /// The context.
+        name: String,
+        /// Those that exist.
+        known: Vec<String>,
+    },
+    /// A context says that another one manages it, and that one does not exist.
+    #[error("context \"{context}\" is managed from context \"{manager}\", which is not in the kubeconfig")]
+    NoManager {
+        /// The context.
+        context: String,
+        /// The one that is missing.
+        manager: String,
+    },
+    /// There is no place for the embedded server's state.
+    #[error("there is no place for the embedded API server's state: HOME is not set")]
+    NoState,
+    /// A context holds something that can't be used.
+    #[error("context \"{context}\" can't be used")]
+    Context {
+        /// The context.
+        context: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The embedded server can't be opened.
+    #[error(transparent)]
+    Embedded(#[from] EmbeddedError),
+}
+
+/// A client, and the embedded server if it runs in this process.
+pub struct Session {
+    /// The client.
+    pub client: Client,
+    /// Which cluster it is.
+    pub target: Target,
+    /// The embedded server, when this process holds it.
+    pub server: Option<Embedded>,
+}
+
+impl Session {
+    /// Whether the embedded server runs in another process.
+    pub const fn is_elsewhere(&self) -> bool {
+        self.target.is_embedded() && self.server.is_none()
+    }
+}
+
+/// Reads the kubeconfig and chooses the cluster. `may_be_missing` says whether the file of `--kubeconfig` may not exist yet.
+pub fn choose(
+    selection: &Selection,
+    settings: &Settings,
+    may_be_missing: bool,
+) -> Result<(Target, Kubeconfig, Paths), ClientError> {
+    let paths = settings.kubeconfig_paths(selection.kubeconfig.as_deref());
+    if paths.is_explicit()
+        && !may_be_missing
+        && let [file] = paths.files()
+        && !file.exists()
+    {
+        return Err(ClientError::NoSuchFile(file.clone()));
+    }
+    let config = Kubeconfig::load(&paths)?;
+    let target = Target::choose(selection, &config, settings)?;
+    Ok((target, config, paths))
+}
+
+/// Makes a client for a target.
+pub async fn connect(target: Target, paths: &Paths) -> Result<Session, ClientError> {
+    let (client, server) = match &target.place {
+        Place::Embedded(dir) => match embedded::open(dir, Arc::new(SystemClock)).await? {
+            Opened::Here(server) => (server.client(), Some(server)),
+            Opened::Elsewhere(client) => (client, None),
+        },
+        Place::Context(name) => (of_context(name, paths).await?, None),
+        Place::InCluster => {
+            let failed = |source: Box<dyn std::error::Error + Send + Sync>| ClientError::Context {
+                context: "in-cluster".to_owned(),
+                source,
+            };
+            let config = kube::Config::incluster().map_err(|e| failed(Box::new(e)))?;
+            (Client::try_from(config).map_err(|e| failed(Box::new(e)))?, None)
+        }
+    };
+    Ok(Session {
+        client,
+        target,
+        server,
+    })
+}
+
+async fn of_context(name: &str, paths: &Paths) -> Result<Client, ClientError> {
+    let failed = |source: KubeError| ClientError::Context {
+        context: name.to_owned(),
+        source: Box::new(source),
+    };
+    let mut all = KubeConfigFile::default();
+    for file in paths.files().iter().filter(|f| f.exists()) {
+        let next = KubeConfigFile::read_from(file).map_err(failed)?;
+        all = all.merge(next).map_err(failed)?;
+    }
+    let options = KubeConfigOptions {
+        context: Some(name.to_owned()),
+        ..KubeConfigOptions::default()
+    };
+    let config = kube::Config::from_custom_kubeconfig(all, &options)
+        .await
+        .map_err(failed)?;
+    Client::try_from(config).map_err(|source| ClientError::Context {
+        context: name.to_owned(),
+        source: Box::new(source),
+    })
+}
+
+/// Makes a client from the text of a kubeconfig with one context, such as a cluster's admin kubeconfig.
+pub async fn from_text(cluster: &str, text: &str) -> Result<Client, ClientError> {
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| ClientError::Context {
+        context: cluster.to_owned(),
+        source,
+    };
+    let file: KubeConfigFile = crate::yaml::from_str(text).map_err(|e| failed(Box::new(e)))?;
+    let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+        .await
+        .map_err(|e| failed(Box::new(e)))?;
+    Client::try_from(config).map_err(|e| failed(Box::new(e)))
+}
