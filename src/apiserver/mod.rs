@@ -24,13 +24,14 @@ pub(crate) mod jsonpath;
 mod namespaces;
 pub mod object;
 mod path;
-mod pending;
+pub mod reviews;
 mod routes;
 pub mod schema;
 mod serve;
 pub mod ssa;
 mod status;
 mod store;
+pub mod table;
 pub mod tls;
 mod watch;
 

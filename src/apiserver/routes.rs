@@ -11,12 +11,12 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::Value;
 
-use super::auth::{self, UserInfo};
+use super::auth::{self, Tokens, UserInfo};
 use super::builtin::ResourceInfo;
 use super::handlers::{self, Call, ListOptions, Query};
 use super::path::{self, ResourcePath, Target};
 use super::status::{ApiError, json_response};
-use super::{Server, discovery, pending, watch};
+use super::{Server, discovery, watch};
 
 /// Largest body of a request.
 const BODY_LIMIT: usize = 3 << 20;
@@ -132,6 +132,7 @@ async fn resource(
         info,
         path,
         query,
+        tokens: parts.extensions.get::<Arc<Tokens>>().cloned().unwrap_or_default(),
         headers: parts.headers,
         body,
         user,
@@ -165,7 +166,7 @@ async fn dispatch(call: Call, method: &Method) -> Result<Response, ApiError> {
     let info = Arc::clone(&call.info);
     if info.virtual_only {
         return if *method == Method::POST && call.path.name.is_empty() {
-            pending::review(&call)
+            handlers::review(&call)
         } else {
             Err(ApiError::method_not_allowed())
         };

@@ -113,6 +113,7 @@ impl Connection {
             if let Some(user) = known {
                 request.extensions_mut().insert(user);
             }
+            request.extensions_mut().insert(Arc::clone(&tokens));
             router.clone().call(request)
         });
         let builder = auto::Builder::new(TokioExecutor::new());

@@ -8,6 +8,7 @@ mod patch;
 mod read;
 mod remove;
 mod render;
+mod review;
 mod scale;
 mod subresources;
 mod write;
@@ -23,11 +24,12 @@ pub(crate) use self::patch::patch;
 pub(crate) use self::read::{check_fields, get, is_meant, list};
 pub(crate) use self::remove::{delete_collection, delete_one};
 pub(crate) use self::render::{Form, negotiate, object_bytes, stored_bytes};
+pub(crate) use self::review::review;
 pub(crate) use self::scale::scale;
 pub(crate) use self::subresources::other;
 pub(crate) use self::write::{create, update};
 use super::Server;
-use super::auth::UserInfo;
+use super::auth::{Tokens, UserInfo};
 use super::builtin::ResourceInfo;
 use super::path::ResourcePath;
 use super::status::ApiError;
@@ -45,6 +47,8 @@ pub(crate) struct Call {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     pub(crate) user: UserInfo,
+    /// The bearer tokens of the listener that the request came through.
+    pub(crate) tokens: Arc<Tokens>,
 }
 
 impl Call {

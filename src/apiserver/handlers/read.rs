@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::super::builtin::ResourceInfo;
 use super::super::object::meta;
 use super::super::object::selectors::Fields;
-use super::super::pending as table;
+use super::super::table;
 use super::super::status::{ApiError, bytes_response, json_response};
 use super::super::store::Stored;
 use super::options::ListOptions;

@@ -5,7 +5,7 @@ use http::{HeaderValue, header};
 use serde_json::{Value, json};
 
 use super::super::builtin::ResourceInfo;
-use super::super::pending as table;
+use super::super::table;
 use super::super::status::{ApiError, bytes_response, json_response};
 use super::super::store::Stored;
 use super::{Call, converts, load};

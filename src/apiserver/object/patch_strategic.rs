@@ -364,6 +364,10 @@ fn without_directives(value: Value) -> Option<Value> {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "test cases are written where they are used"
+)]
 mod tests {
     use super::*;
     use crate::apiserver::object::patch::strategic_merge_patch;

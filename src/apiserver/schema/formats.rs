@@ -247,7 +247,7 @@ fn is_credit_card(text: &str) -> bool {
             if d > 9 { d - 9 } else { d }
         })
         .sum();
-    CREDIT_CARD.is_match(&digits) && luhn % 10 == 0
+    CREDIT_CARD.is_match(&digits) && luhn.is_multiple_of(10)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 mod correlate;
 mod defaults;
+mod embedded;
 mod error;
 mod formats;
 mod lists;
@@ -110,10 +111,11 @@ impl Structural {
 
     /// Checks an object, and on an update forgives what was as wrong before (`old` is the object as stored).
     ///
-    /// This is [`Structural::value_errors`], [`Structural::list_errors`] and [`Structural::rule_errors`] one after
+    /// This is [`Structural::value_errors`], [`Structural::embedded_errors`], [`Structural::list_errors`] and [`Structural::rule_errors`] one after
     /// another; callers that must put errors of their own in between call these themselves.
     pub fn validate(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
         let mut errors = self.value_errors(object, old);
+        errors.extend(self.embedded_errors(object, old));
         errors.extend(self.list_errors(object, old));
         errors.extend(self.rule_errors(object, old, &errors));
         errors
@@ -122,6 +124,7 @@ impl Structural {
     /// Checks an object that comes through the `status` subresource: of the values only those of the status.
     pub fn validate_status(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
         let mut errors = self.status_value_errors(object, old);
+        errors.extend(self.embedded_errors(object, old));
         errors.extend(self.list_errors(object, old));
         errors.extend(self.rule_errors(object, old, &errors));
         errors
@@ -143,6 +146,16 @@ impl Structural {
             old.map(|o| o.get("status").unwrap_or(&Value::Null)),
             "status",
         )
+    }
+
+    /// Checks that objects inside of the object say what they are. On an update this is only told when the stored object
+    /// had no such fault.
+    pub fn embedded_errors(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
+        let errors = embedded::errors(&self.root, object);
+        match old {
+            Some(old) if !errors.is_empty() && !embedded::errors(&self.root, old).is_empty() => Vec::new(),
+            _ => errors,
+        }
     }
 
     /// Checks that sets and lists that are maps hold no item twice. On an update this is only told when the stored

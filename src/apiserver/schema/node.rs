@@ -75,15 +75,19 @@ pub(crate) struct Pattern {
 
 /// One node of a compiled schema.
 #[derive(Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "a schema node has that many yes-or-no words"
+)]
 pub(crate) struct Node {
     pub(crate) kind: Option<Kind>,
     pub(crate) nullable: bool,
     pub(crate) int_or_string: bool,
     pub(crate) preserve_unknown: bool,
     pub(crate) embedded: bool,
-    pub(crate) properties: BTreeMap<String, Arc<Node>>,
+    pub(crate) properties: BTreeMap<String, Arc<Self>>,
     pub(crate) additional: Option<Additional>,
-    pub(crate) items: Option<Arc<Node>>,
+    pub(crate) items: Option<Arc<Self>>,
     pub(crate) default: Option<Value>,
     pub(crate) choices: Vec<Value>,
     pub(crate) minimum: Option<f64>,
@@ -101,10 +105,10 @@ pub(crate) struct Node {
     pub(crate) pattern: Option<Pattern>,
     pub(crate) format: Option<String>,
     pub(crate) required: Vec<String>,
-    pub(crate) all_of: Vec<Arc<Node>>,
-    pub(crate) any_of: Vec<Arc<Node>>,
-    pub(crate) one_of: Vec<Arc<Node>>,
-    pub(crate) not: Option<Arc<Node>>,
+    pub(crate) all_of: Vec<Arc<Self>>,
+    pub(crate) any_of: Vec<Arc<Self>>,
+    pub(crate) one_of: Vec<Arc<Self>>,
+    pub(crate) not: Option<Arc<Self>>,
     pub(crate) list_type: Option<ListType>,
     pub(crate) list_keys: Vec<String>,
     pub(crate) map_atomic: Option<bool>,
@@ -113,6 +117,8 @@ pub(crate) struct Node {
     pub(crate) rules: Vec<Rule>,
     /// Whether this node or one below it has rules: walks skip the rest.
     pub(crate) has_rules: bool,
+    /// Whether this node or one below it is an embedded object: walks skip the rest.
+    pub(crate) has_embedded: bool,
     /// Whether this node or one below it has set or map lists: walks skip the rest.
     pub(crate) has_keyed_lists: bool,
 }
@@ -205,6 +211,7 @@ impl Compiler {
         };
         self.children(&mut node, map, path, depth);
         node.has_rules = !node.rules.is_empty() || node.below().any(|n| n.has_rules);
+        node.has_embedded = node.embedded || node.below().any(|n| n.has_embedded);
         node.has_keyed_lists =
             node.list_type.is_some_and(|t| t != ListType::Atomic) || node.below().any(|n| n.has_keyed_lists);
         Arc::new(node)

@@ -57,7 +57,7 @@ impl Path {
 
     fn index(&mut self, index: usize) -> usize {
         let mark = self.0.len();
-        self.0.push_str(&format!("[{index}]"));
+        self.0.extend(["[", &index.to_string(), "]"]);
         mark
     }
 

@@ -1,4 +1,8 @@
 //! Tests of the schema room as a whole.
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "test cases are written where they are used"
+)]
 
 use super::*;
 use serde_json::json;
@@ -162,6 +166,24 @@ fn what_was_wrong_before_is_forgiven_on_update() {
     assert_eq!(schema.validate(&worse, Some(&old)).len(), 1);
     let parts = |n: i64| with_spec(json!({"size": 1, "parts": [{"name": "a", "n": n}, {"name": "a"}]}));
     assert_eq!(schema.validate(&parts(2), Some(&parts(1))), []);
+}
+
+#[test]
+fn embedded_objects_keep_their_metadata_and_say_what_they_are() {
+    let schema = Structural::compile(&json!({"type": "object", "properties": {"spec": {
+        "type": "object", "x-kubernetes-embedded-resource": true, "properties": {"a": {"type": "string"}}}}}))
+    .unwrap();
+    let mut object = json!({"spec": {"kind": "A", "metadata": {"name": "x"}, "a": "", "b": ""}});
+    assert_eq!(schema.prune(&mut object), ["spec.b"]);
+    assert_eq!(
+        object["spec"],
+        json!({"kind": "A", "metadata": {"name": "x"}, "a": ""})
+    );
+    assert_eq!(
+        told(&schema.validate(&object, None)),
+        ["spec.apiVersion: Required value: must not be empty"]
+    );
+    assert_eq!(schema.validate(&object, Some(&object)), []);
 }
 
 #[test]

@@ -142,7 +142,7 @@ impl fmt::Display for PathElement {
 pub(crate) struct FieldSet {
     members: BTreeSet<PathElement>,
     /// Sets of what lies below; none of them is empty.
-    children: BTreeMap<PathElement, FieldSet>,
+    children: BTreeMap<PathElement, Self>,
 }
 
 impl FieldSet {

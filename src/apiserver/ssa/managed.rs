@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::fieldset::FieldSet;
-use crate::time::{Timestamp, rfc3339};
+use crate::time::Timestamp;
 
 /// How many managers that only update are told apart before the oldest are put together.
 const MAX_UPDATERS: usize = 10;
@@ -124,10 +124,11 @@ impl Managers {
     }
 
     /// Takes away the fields of each manager that are in the set that `lost` tells; who has none left goes.
-    pub(crate) fn take(&mut self, mut lost: impl FnMut(&ManagerKey) -> Option<FieldSet>) {
+    pub(crate) fn take<'a>(&mut self, lost: impl Fn(&ManagerKey) -> &'a FieldSet) {
         self.0.retain(|key, owned| {
-            if let Some(lost) = lost(key) {
-                owned.fields = owned.fields.difference(&lost);
+            let lost = lost(key);
+            if !lost.is_empty() {
+                owned.fields = owned.fields.difference(lost);
             }
             !owned.fields.is_empty()
         });
@@ -203,10 +204,6 @@ fn encode_entry(key: &ManagerKey, owned: &Owned) -> Value {
 fn seconds(time: Option<&str>) -> i64 {
     time.and_then(|t| t.parse::<Timestamp>().ok())
         .map_or(0, Timestamp::as_second)
-}
-
-pub(crate) fn written(now: Timestamp) -> Option<String> {
-    Some(rfc3339(now))
 }
 
 /// `metadata.managedFields`, if the object has it at all.

@@ -13,10 +13,10 @@ use std::fmt;
 use serde_json::{Map, Value, json};
 
 use self::fieldset::{FieldSet, PathElement, path_words};
-use self::managed::{ManagerKey, Managers, Operation, Owned, entries, is_reset, set_entries, written};
+use self::managed::{ManagerKey, Managers, Operation, Owned, entries, is_reset, set_entries};
 use self::types::Type;
 use super::schema::{Structural, go_quote};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, rfc3339};
 
 pub use self::scale::{scale_from_parent, scale_into_parent};
 
@@ -141,16 +141,16 @@ fn in_words(conflicts: &Conflicts) -> Vec<Conflict> {
     for (key, fields) in order {
         let mut manager = go_quote(&key.name);
         if !key.subresource.is_empty() {
-            manager.push_str(&format!(" with subresource {}", go_quote(&key.subresource)));
+            manager.extend([" with subresource ", &go_quote(&key.subresource)]);
         }
         if let Some(version) = &key.api_version {
-            manager.push_str(&format!(" using {version}"));
+            manager.extend([" using ", version]);
         }
         fields.each(&mut |path| {
             out.push(Conflict {
                 manager: manager.clone(),
                 field: path_words(path),
-            })
+            });
         });
     }
     out
@@ -245,7 +245,8 @@ pub fn apply(
 /// Writes `metadata.managedFields` of an object that is created, updated or patched: the manager comes to own what it
 /// changed, and others lose it.
 ///
-/// `new` may carry `metadata.managedFields`: an empty list or a list of one empty entry forgets all managers, and other
+/// `live` is the object as stored; for one that is created it is none, or what an object of the kind is like without
+/// any content (and without a uid). `new` may carry `metadata.managedFields`: an empty list or a list of one empty entry forgets all managers, and other
 /// entries that can be read replace those of `live`. Objects that have lost all managers get none until they are
 /// applied to.
 pub fn track_update(
@@ -258,7 +259,7 @@ pub fn track_update(
 ) {
     let managers = starting_managers(live, new, manager);
     set_entries(new, None);
-    if live.is_some() && managers.is_empty() {
+    if managers.is_empty() && live.is_some_and(exists) {
         return;
     }
     let of = schema.merge_type();
@@ -281,6 +282,15 @@ pub fn track_update(
     if let Some(live) = live {
         keep_times(live, new);
     }
+}
+
+/// Whether an object has been stored: what it would be like without any content has no uid.
+fn exists(object: &Value) -> bool {
+    let uid = object
+        .get("metadata")
+        .and_then(|m| m.get("uid"))
+        .and_then(Value::as_str);
+    uid.is_some_and(|uid| !uid.is_empty())
 }
 
 /// Puts the times of the entries of `live` back into `new` when nothing else has changed.
@@ -400,7 +410,7 @@ impl Job<'_> {
         let change = self.changes(old, new);
         let gained = change.modified.union(&change.added);
         let lost = gained.union(&change.removed);
-        managers.take(|_| Some(lost.clone()));
+        managers.take(|_| &lost);
         let mut own = gained.recursive_difference(&self.reset);
         own = own.difference(&FieldSet::of_fields(&UNOWNED));
         if !own.is_empty() {
@@ -413,7 +423,7 @@ impl Job<'_> {
                 Owned {
                     fields: own,
                     api_version,
-                    time: written(self.now),
+                    time: Some(rfc3339(self.now)),
                 },
             );
         }
@@ -493,7 +503,7 @@ impl Job<'_> {
         };
         managers.0.insert(key.clone(), owned);
         let new = match before {
-            Some(before) if !before.fields.is_empty() => self.pruned(merged, &managers, &before.fields),
+            Some(before) if !before.fields.is_empty() => self.pruned(&merged, &managers, &before.fields),
             _ => merged,
         };
         self.settle(live, &new, &mut managers, &key, force)?;
@@ -501,7 +511,7 @@ impl Job<'_> {
             return Ok((None, managers));
         }
         if let Some(owned) = managers.0.get_mut(&key) {
-            owned.time = written(self.now);
+            owned.time = Some(rfc3339(self.now));
         }
         Ok((Some(new), managers))
     }
@@ -529,33 +539,27 @@ impl Job<'_> {
         }
         let lost = gained.union(&change.removed);
         let unowned = FieldSet::of_fields(&UNOWNED);
-        managers.take(|other| {
-            Some(if other == key {
-                unowned.clone()
-            } else {
-                lost.clone()
-            })
-        });
+        managers.take(|other| if other == key { &unowned } else { &lost });
         Ok(())
     }
 
     /// Takes out what the manager applied last time and does not apply any more, unless somebody else owns it.
-    fn pruned(&self, merged: Value, managers: &Managers, last: &FieldSet) -> Value {
+    fn pruned(&self, merged: &Value, managers: &Managers, last: &FieldSet) -> Value {
         let named = |set: &FieldSet| set.with_named_fields(Some(self.of));
         let fields = |value: &Value| named(&typed::field_set(self.of, value));
         let last = named(last);
-        let without_last = typed::remove(self.of, &merged, &last);
+        let without_last = typed::remove(self.of, merged, &last);
         // Owned by anybody, also by this apply: it comes back.
         let mut owned = FieldSet::default();
         for other in managers.0.values() {
             owned = owned.union(&other.fields);
         }
-        let merged_fields = fields(&merged);
+        let merged_fields = fields(merged);
         let gone = merged_fields.difference(&fields(&without_last).union(&named(&owned)));
-        let with_owned = typed::remove(self.of, &merged, &gone);
+        let with_owned = typed::remove(self.of, merged, &gone);
         // Never owned by this manager: it comes back too.
         let gone = merged_fields.difference(&fields(&with_owned)).intersection(&last);
-        typed::remove(self.of, &merged, &gone)
+        typed::remove(self.of, merged, &gone)
     }
 
     /// The conflicts that the object's last client-side apply does not explain: `kubectl` may take those fields over.
@@ -602,9 +606,11 @@ fn renew_last_applied(object: &mut Value, applied: &Value) {
     else {
         return;
     };
-    if !annotations
+    if annotations
         .get(LAST_APPLIED)
-        .is_some_and(|v| v.as_str().is_some_and(|t| !t.is_empty()))
+        .and_then(Value::as_str)
+        .unwrap_or("")
+        .is_empty()
     {
         return;
     }

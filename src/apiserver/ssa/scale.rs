@@ -100,6 +100,10 @@ fn path_at(paths: &[(&str, &[&str])], version: &str) -> Option<Vec<PathElement>>
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "test cases are written where they are used"
+)]
 mod tests {
     use super::*;
     use serde_json::json;

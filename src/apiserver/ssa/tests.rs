@@ -1,4 +1,8 @@
 //! Tests of server-side apply.
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "test cases are written where they are used"
+)]
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -135,11 +139,20 @@ fn what_was_there_before_the_first_apply_has_an_owner() {
 }
 
 #[test]
+fn a_new_object_differs_from_an_empty_one() {
+    let empty = json!({"apiVersion": VERSION, "kind": "Widget", "metadata": {}, "spec": {}});
+    let made = updated(Some(&empty), widget(json!({"size": 1})), "u", 1);
+    assert_eq!(owned(&made, "u"), json!({"f:spec": {"f:size": {}}}));
+}
+
+#[test]
 fn users_may_forget_or_rewrite_the_managers() {
     let live = updated(None, widget(json!({"size": 1})), "u", 1);
     for reset in [json!([]), json!([{}])] {
         let mut new = live.clone();
         new["metadata"]["managedFields"] = reset;
+        let mut live = live.clone();
+        live["metadata"]["uid"] = json!("1");
         assert_eq!(
             updated(Some(&live), new, "u", 2)["metadata"].get("managedFields"),
             None
@@ -151,7 +164,8 @@ fn users_may_forget_or_rewrite_the_managers() {
     let after = updated(Some(&live), new, "u", 2);
     assert_eq!(owned(&after, "u"), json!({"f:spec": {"f:size": {}}}));
     assert_eq!(owned(&after, "other"), json!({"f:spec": {}}));
-    let bare = widget(json!({"size": 1}));
+    let mut bare = widget(json!({"size": 1}));
+    bare["metadata"]["uid"] = json!("1");
     assert_eq!(
         updated(Some(&bare), widget(json!({"size": 2})), "u", 3)["metadata"].get("managedFields"),
         None

@@ -59,7 +59,7 @@ impl Checker {
 
     fn check(&mut self, of: &Type, value: &Value) {
         match (of.form(Some(value)).0, value) {
-            (_, Value::Null) => {}
+            (_, Value::Null) | (Form::None, _) => {}
             (Form::Scalar(scalar), value) => {
                 if let Some(words) = scalar_fault(scalar, value) {
                     self.fault(words);
@@ -69,7 +69,6 @@ impl Checker {
             (Form::List(_), other) => self.fault(format!("expected list, got &{{{}}}", go_plain(other))),
             (Form::Map(map), Value::Object(fields)) => self.map(map, fields),
             (Form::Map(_), other) => self.fault(format!("expected map, got &{{{}}}", go_plain(other))),
-            (Form::None, _) => {}
         }
     }
 
@@ -412,15 +411,15 @@ fn compare_items(
 
 /// Lays `over` on `base`: fields of both are those of `over`, none is removed.
 pub(crate) fn merge(of: &Type, base: &Value, over: &Value) -> Result<Value, Vec<TypeError>> {
-    let mut merger = Merger {
+    let mut walk = Merger {
         path: Vec::new(),
         errors: Vec::new(),
     };
-    let merged = merger.merge(of, Some(base), Some(over));
-    if merger.errors.is_empty() {
+    let merged = walk.merge(of, Some(base), Some(over));
+    if walk.errors.is_empty() {
         Ok(merged.unwrap_or(Value::Null))
     } else {
-        Err(merger.errors)
+        Err(walk.errors)
     }
 }
 
@@ -437,7 +436,7 @@ impl Merger {
         };
         let whole = || over.or(base).cloned();
         match form {
-            Form::Scalar(_) => whole(),
+            Form::Scalar(_) | Form::None => whole(),
             Form::List(list) => {
                 let (bases, overs) = (items_of(base), items_of(over));
                 if list.atomic || (bases.is_empty() && overs.is_empty()) {
@@ -467,7 +466,6 @@ impl Merger {
                 }
                 (!fields.is_empty()).then_some(Value::Object(fields))
             }
-            Form::None => whole(),
         }
     }
 

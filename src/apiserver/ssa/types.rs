@@ -130,18 +130,16 @@ impl Type {
         };
         let several = [self.scalar.is_some(), self.list.is_some(), self.map.is_some()];
         let open = several.iter().filter(|there| **there).count() > 1;
-        match told {
-            Some(form) => (form, true),
-            None => {
-                let form = match (&self.map, self.scalar, &self.list) {
-                    (Some(map), _, _) => Form::Map(map),
-                    (None, Some(scalar), _) => Form::Scalar(scalar),
-                    (None, None, Some(list)) => Form::List(list),
-                    (None, None, None) => Form::None,
-                };
-                (form, !open)
-            }
+        if let Some(form) = told {
+            return (form, true);
         }
+        let form = match (&self.map, self.scalar, &self.list) {
+            (Some(map), _, _) => Form::Map(map),
+            (None, Some(scalar), _) => Form::Scalar(scalar),
+            (None, None, Some(list)) => Form::List(list),
+            (None, None, None) => Form::None,
+        };
+        (form, !open)
     }
 }
 
@@ -198,12 +196,11 @@ fn list_of(node: &Node, keep: bool) -> ListOf {
         .map_or(TypeRef::Untyped, |items| type_of(items, keep));
     let merges = node.patch_strategies.iter().any(|s| s == "merge");
     let (atomic, keys) = match (node.list_type, &node.patch_merge_key) {
-        (Some(ListType::Atomic), _) => (true, Vec::new()),
-        (Some(ListType::Set), _) => (false, Vec::new()),
         (Some(ListType::Map), _) => (false, node.list_keys.clone()),
+        (Some(ListType::Set), _) => (false, Vec::new()),
         (None, Some(key)) if merges => (false, vec![key.clone()]),
-        (None, None) if merges => (false, Vec::new()),
-        (None, _) => (true, Vec::new()),
+        (None, None) => (!merges, Vec::new()),
+        (Some(ListType::Atomic) | None, _) => (true, Vec::new()),
     };
     ListOf {
         atomic,
