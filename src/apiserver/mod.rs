@@ -23,6 +23,7 @@ mod handlers;
 pub(crate) mod jsonpath;
 mod namespaces;
 pub mod object;
+pub mod openapi;
 mod path;
 pub mod reviews;
 mod routes;

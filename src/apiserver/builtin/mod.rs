@@ -18,6 +18,7 @@ use std::sync::{Arc, OnceLock};
 use serde_json::Value;
 
 pub use self::registry::Registry;
+pub(crate) use self::schemas::{REFERENCE, list_meta_definitions};
 pub use self::strategy::scale_schema;
 use super::schema::{FieldError, Structural};
 

@@ -23,6 +23,14 @@ pub(super) fn of<T: schemars::JsonSchema>() -> (String, Map<String, Value>) {
     (T::schema_name().into_owned(), generator.take_definitions(true))
 }
 
+/// Returns the name and definitions of the metadata of lists and, beside it, of objects.
+pub(crate) fn list_meta_definitions() -> (String, Map<String, Value>) {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ListMeta, ObjectMeta};
+    let (name, mut definitions) = of::<ListMeta>();
+    definitions.extend(with_definitions(&(of::<ObjectMeta> as Definition)).1);
+    (name, definitions)
+}
+
 /// Returns the definitions behind `CustomResourceDefinition`. Its schema type refers to itself.
 pub(super) fn definition_kind() -> (String, Map<String, Value>) {
     of::<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition>()
