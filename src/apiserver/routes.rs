@@ -16,7 +16,7 @@ use super::builtin::ResourceInfo;
 use super::handlers::{self, Call, ListOptions, Query};
 use super::path::{self, ResourcePath, Target};
 use super::status::{ApiError, json_response};
-use super::{Server, discovery, watch};
+use super::{Server, discovery, openapi, watch};
 
 /// Largest body of a request.
 const BODY_LIMIT: usize = 3 << 20;
@@ -48,6 +48,7 @@ async fn route(server: &Server, parts: Parts, body: Body) -> Result<Response, Ap
     match path::parse(text) {
         Target::Resource(path) => resource(server, path, user, parts, body).await,
         _ if !matches!(parts.method, Method::GET | Method::HEAD) => Err(ApiError::method_not_allowed()),
+        Target::Other if text.starts_with("/openapi/") => describe(server, text, accept_of(&parts.headers)),
         Target::Other => other(text),
         target => discover(server, &target, &parts),
     }
@@ -64,6 +65,43 @@ fn other(path: &str) -> Result<Response, ApiError> {
         )),
         _ => Err(ApiError::no_such_path()),
     }
+}
+
+/// Answers what the server says of itself in `OpenAPI`.
+fn describe(server: &Server, path: &str, accept: &str) -> Result<Response, ApiError> {
+    let registry = server.registry();
+    if path == "/openapi/v2" {
+        let document = openapi::v2_document(&registry);
+        let Some(content_type) = openapi::v2_wants_protobuf(accept) else {
+            return Ok(json_response(200, &document));
+        };
+        let mut response = Response::new(Body::from(openapi::v2_protobuf(&document)));
+        if let Ok(value) = HeaderValue::from_str(content_type) {
+            response.headers_mut().insert(header::CONTENT_TYPE, value);
+        }
+        return Ok(response);
+    }
+    if !negotiates_json(accept) {
+        return Err(ApiError::not_acceptable(&["application/json"]));
+    }
+    let rest = path.strip_prefix("/openapi/v3").ok_or_else(ApiError::no_such_path)?;
+    let parts: Vec<&str> = rest.split('/').filter(|part| !part.is_empty()).collect();
+    let found = match parts[..] {
+        [] => Some(openapi::v3_index(&registry)),
+        ["api", version] => openapi::v3_document(&registry, "", version),
+        ["apis", group, version] => openapi::v3_document(&registry, group, version),
+        _ => None,
+    };
+    found
+        .map(|value| json_response(200, &value))
+        .ok_or_else(ApiError::no_such_path)
+}
+
+fn negotiates_json(accept: &str) -> bool {
+    accept.is_empty()
+        || accept
+            .split(',')
+            .any(|media| matches!(media.split(';').next().unwrap_or_default().trim(), "application/json" | "*/*" | "application/*"))
 }
 
 fn text(code: StatusCode, content_type: &'static str, body: Bytes) -> Response {
