@@ -168,34 +168,52 @@ impl Server {
     fn reload_definitions(&self) {
         let (_, definitions) = self.store().list(CRDS, None);
         for definition in definitions {
-            self.register(&definition);
+            self.register(&definition.key.name);
         }
     }
 
-    fn register(&self, definition: &Stored) {
-        let definition = definition.value("apiextensions.k8s.io/v1", "CustomResourceDefinition");
+    /// Makes the registry serve what the definition called `name` says now, or nothing if it is gone.
+    fn register(&self, name: &str) {
         let mut registry = self.0.registry.write().unwrap_or_else(PoisonError::into_inner);
-        *registry = registry.with_crd(&definition);
-    }
-
-    fn unregister(&self, name: &str) {
-        let mut registry = self.0.registry.write().unwrap_or_else(PoisonError::into_inner);
-        *registry = registry.without_crd(name);
+        // Read under the lock: of two changes at once the later one must win.
+        *registry = match self.store().get(CRDS, "", name) {
+            Some(definition) => {
+                registry.with_crd(&definition.value("apiextensions.k8s.io/v1", "CustomResourceDefinition"))
+            }
+            None => registry.without_crd(name),
+        };
     }
 
     /// Writes an object and does what must follow from it before anybody is told.
-    async fn commit(&self, key: Key, expect: Expect, change: Change) -> Result<Arc<Stored>, WriteError> {
+    async fn commit(&self, key: Key, expect: Expect, mut change: Change) -> Result<Arc<Stored>, WriteError> {
+        let is_definition = &*key.resource == CRDS;
+        if is_definition && let Change::Put(definition) = &mut change {
+            crd::accept(definition, &self.registry(), self.now());
+        }
         let deleted = matches!(change, Change::Delete(_));
         let stored = self.store().write(key, expect, change).await?;
-        if &*stored.key.resource == CRDS {
+        if is_definition {
+            self.register(&stored.key.name);
             if deleted {
-                self.unregister(&stored.key.name);
-            } else {
-                self.register(&stored);
+                self.accept_waiting_definitions().await;
             }
         }
         self.follow_up(&stored, deleted);
         Ok(stored)
+    }
+
+    /// Establishes definitions that waited for a name that is free now.
+    async fn accept_waiting_definitions(&self) {
+        for stored in self.store().list(CRDS, None).1 {
+            let mut definition = stored.value("apiextensions.k8s.io/v1", "CustomResourceDefinition");
+            if crd::accept(&mut definition, &self.registry(), self.now()) {
+                let expect = Expect::Version(stored.version);
+                // If somebody changes it at this moment, that change establishes it.
+                if self.store().write(stored.key.clone(), expect, Change::Put(definition)).await.is_ok() {
+                    self.register(&stored.key.name);
+                }
+            }
+        }
     }
 
     /// Starts what follows from a write without being waited for.

@@ -63,7 +63,7 @@ fn other(path: &str) -> Result<Response, ApiError> {
             200,
             &serde_json::json!({"paths": ["/api", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]}),
         )),
-        _ => Err(ApiError::no_such_path()),
+        _ => Ok(page_not_found()),
     }
 }
 
@@ -102,6 +102,11 @@ fn negotiates_json(accept: &str) -> bool {
         || accept
             .split(',')
             .any(|media| matches!(media.split(';').next().unwrap_or_default().trim(), "application/json" | "*/*" | "application/*"))
+}
+
+/// Answers a request on a path that is no resource and nothing else.
+fn page_not_found() -> Response {
+    text(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "404 page not found\n".into())
 }
 
 fn text(code: StatusCode, content_type: &'static str, body: Bytes) -> Response {
@@ -144,9 +149,7 @@ fn discover(server: &Server, target: &Target, parts: &Parts) -> Result<Response,
         Target::Version { group, version } => discovery::resource_list(&registry, group, version),
         Target::Resource(_) | Target::Other => None,
     };
-    found
-        .map(|value| json_response(200, &value))
-        .ok_or_else(ApiError::no_such_path)
+    Ok(found.map_or_else(page_not_found, |value| json_response(200, &value)))
 }
 
 async fn resource(

@@ -8,7 +8,7 @@ use super::super::builtin::ResourceInfo;
 use super::super::object::meta::{self, FOREGROUND, ORPHAN};
 use super::super::status::ApiError;
 use super::super::store::{Change, Expect, Stored};
-use super::super::{CRDS, NAMESPACES, Server, gc, namespaces};
+use super::super::{CRDS, NAMESPACES, Server, crd, gc, namespaces};
 use super::options::{DeleteOptions, Propagation};
 use super::{load, to_stored, write_error};
 
@@ -125,6 +125,9 @@ fn next_state(
         meta::mark_deleting(&mut next, now, grace);
         if held {
             namespaces::mark_terminating(&mut next);
+        }
+        if info.storage_group_resource == CRDS {
+            crd::mark_terminating(&mut next, now);
         }
         return (next, false);
     }

@@ -125,7 +125,11 @@ impl Page {
 /// Puts a list together from objects that are JSON already.
 pub(crate) fn list_bytes(info: &ResourceInfo, page: &Page) -> Vec<u8> {
     let size: usize = page.items.iter().map(|s| s.rest.len() + 80).sum();
-    let head = json!({"kind": info.list_kind, "apiVersion": info.api_version(), "metadata": page.metadata()});
+    let mut head = json!({"kind": info.list_kind, "apiVersion": info.api_version(), "metadata": page.metadata()});
+    if info.custom && page.resume.is_empty() {
+        // Lists of custom resources always have it.
+        head["metadata"]["continue"] = "".into();
+    }
     let mut out = serde_json::to_vec(&head).unwrap_or_default();
     out.reserve(size + 16);
     out.pop();

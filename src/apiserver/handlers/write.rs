@@ -266,7 +266,9 @@ pub(crate) async fn guaranteed(
             .store()
             .get(&info.storage_group_resource, &path.namespace, &path.name);
         let live = stored.as_ref().map(|s| load(info, s));
-        check_uid(info, path.namespace.as_str(), &path.name, uid, live.as_ref())?;
+        if live.is_some() || may_create {
+            check_uid(info, path.namespace.as_str(), &path.name, uid, live.as_ref())?;
+        }
         let (Some(stored), Some(live)) = (stored, live) else {
             if !may_create {
                 return Err(ApiError::not_found(info, &path.name));

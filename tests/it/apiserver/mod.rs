@@ -3,6 +3,7 @@
 
 mod kinds;
 mod objects;
+mod recordings;
 
 use std::sync::Arc;
 use std::time::Duration;
