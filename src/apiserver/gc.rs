@@ -214,9 +214,10 @@ impl Server {
             if left.len() == meta::finalizers(&object).len() {
                 return;
             }
+            let before = object.clone();
             meta::set_finalizers(&mut object, &left);
             let change = if delete::is_done(&object) {
-                Change::Delete(object)
+                Change::Delete(before)
             } else {
                 Change::Put(object)
             };

@@ -159,11 +159,18 @@ async fn resource(
     parts: Parts,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let info = server
-        .registry()
-        .find(&path.group, &path.version, &path.resource)
-        .filter(|info| fits(info, &path))
-        .ok_or_else(ApiError::no_such_path)?;
+    let registry = server.registry();
+    let Some(info) = registry.find(&path.group, &path.version, &path.resource) else {
+        return if registry.in_version(&path.group, &path.version).is_empty() {
+            Ok(page_not_found())
+        } else {
+            Err(ApiError::no_such_path())
+        };
+    };
+    if !fits(&info, &path) {
+        let known = info.custom && !path.subresource.is_empty();
+        return Err(if known { ApiError::not_found(&info, &path.name) } else { ApiError::no_such_path() });
+    }
     let query = Query(path::query(parts.uri.query().unwrap_or_default()));
     let body = axum::body::to_bytes(body, BODY_LIMIT)
         .await

@@ -92,6 +92,12 @@ impl ApiError {
         Self::conflict(&info.group_resource(), &info.group, &info.plural, name, why)
     }
 
+    /// The object is not as the request on its subresource expects it.
+    pub(crate) fn subresource_conflict(info: &ResourceInfo, subresource: &str, name: &str, why: &str) -> Self {
+        let resource = format!("{}/{subresource}", info.plural);
+        Self::conflict(&resource, &info.group, &resource, name, why)
+    }
+
     /// The precondition of a removal does not hold.
     pub(crate) fn delete_conflict(info: &ResourceInfo, name: &str, why: &str) -> Self {
         Self::conflict(&info.group_kind(), &info.group, &info.kind, name, why)

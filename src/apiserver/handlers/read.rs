@@ -93,7 +93,8 @@ pub(crate) fn list(call: &Call, options: &ListOptions) -> Result<Response, ApiEr
                 200,
                 &json!({
                     "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
-                    "metadata": page.metadata(), "items": items,
+                    "metadata": page.metadata(),
+                    "items": if items.is_empty() { Value::Null } else { items.into() },
                 }),
             )
         }

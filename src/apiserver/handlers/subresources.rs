@@ -37,7 +37,7 @@ async fn replace(call: &Call, field: &str) -> Result<Response, ApiError> {
     check_name(call, &mut object)?;
     let written = guaranteed(
         call,
-        Target::STATUS,
+        Target::AS_IS,
         &options,
         false,
         meta::text(&object, "uid"),
@@ -70,12 +70,16 @@ async fn bind(call: &Call) -> Result<Response, ApiError> {
         return Err(ApiError::bad_request("the target of a binding must name a node"));
     }
     let now = call.server.now();
-    guaranteed(call, Target::STATUS, &options, false, meta::text(&binding, "uid"), |live| {
+    guaranteed(call, Target::AS_IS, &options, false, meta::text(&binding, "uid"), |live| {
         let live = live.ok_or_else(|| ApiError::not_found(&call.info, &call.path.name))?;
         let bound = live.pointer("/spec/nodeName").and_then(Value::as_str).unwrap_or_default();
         if !bound.is_empty() {
             let why = format!("pod {} is already assigned to node {bound:?}", call.path.name);
-            return Err(ApiError::resource_conflict(&call.info, &call.path.name, &why));
+            return Err(ApiError::subresource_conflict(&call.info, "binding", &call.path.name, &why));
+        }
+        if meta::is_deleting(live) {
+            let why = format!("pod {} is being deleted, cannot be assigned to a host", call.path.name);
+            return Err(ApiError::subresource_conflict(&call.info, "binding", &call.path.name, &why));
         }
         let mut new = live.clone();
         new["spec"]["nodeName"] = node.clone().into();
@@ -129,36 +133,27 @@ fn check_budgets(call: &Call, labels: &std::collections::BTreeMap<String, String
         .server
         .store()
         .list("poddisruptionbudgets.policy", Some(&call.path.namespace));
-    for stored in budgets {
-        let budget = stored.value("policy/v1", "PodDisruptionBudget");
-        let Some(selector) = budget.pointer("/spec/selector") else {
-            continue;
-        };
-        if !selects(selector, labels) {
-            continue;
-        }
-        let number = |path: &str| budget.pointer(path).and_then(Value::as_i64).unwrap_or(0);
-        let name = meta::name(&budget);
-        if number("/status/observedGeneration") < number("/metadata/generation") {
-            let message = format!("The disruption budget {name} is still being processed by the server.");
-            return Err(ApiError::too_many_requests(
-                REFUSED,
-                vec![json!({"reason": "DisruptionBudget", "message": message})],
-            ));
-        }
-        if number("/status/disruptionsAllowed") < 1 {
-            let message = format!(
-                "The disruption budget {name} needs {} healthy pods and has {} currently",
-                number("/status/desiredHealthy"),
-                number("/status/currentHealthy")
-            );
-            return Err(ApiError::too_many_requests(
-                REFUSED,
-                vec![json!({"reason": "DisruptionBudget", "message": message})],
-            ));
-        }
+    let budgets: Vec<Value> = budgets.iter().map(|b| b.value("policy/v1", "PodDisruptionBudget")).collect();
+    let mut meant = budgets.iter().filter(|b| b.pointer("/spec/selector").is_some_and(|s| selects(s, labels)));
+    let Some(budget) = meant.next() else { return Ok(()) };
+    if meant.next().is_some() {
+        let message = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
+        return Err(ApiError::plain_500(message));
     }
-    Ok(())
+    let number = |path: &str| budget.pointer(path).and_then(Value::as_i64).unwrap_or(0);
+    let name = meta::name(budget);
+    let message = if number("/status/observedGeneration") < number("/metadata/generation") {
+        format!("The disruption budget {name} is still being processed by the server.")
+    } else if number("/status/disruptionsAllowed") < 1 {
+        format!(
+            "The disruption budget {name} needs {} healthy pods and has {} currently",
+            number("/status/desiredHealthy"),
+            number("/status/currentHealthy")
+        )
+    } else {
+        return Ok(());
+    };
+    Err(ApiError::too_many_requests(REFUSED, vec![json!({"reason": "DisruptionBudget", "message": message})]))
 }
 
 /// Says whether a `LabelSelector` means an object with these labels.

@@ -29,20 +29,31 @@ pub(crate) struct Target {
     pub(crate) part: Part,
     /// Empty, `status` or `scale`.
     pub(crate) subresource: &'static str,
+    /// Whether the server itself has put the new state together: then nothing is taken back from the old one.
+    pub(crate) as_is: bool,
 }
 
 impl Target {
     pub(crate) const MAIN: Self = Self {
         part: Part::Main,
         subresource: "",
+        as_is: false,
     };
     pub(crate) const STATUS: Self = Self {
         part: Part::Status,
         subresource: "status",
+        as_is: false,
     };
     pub(crate) const SCALE: Self = Self {
         part: Part::Main,
         subresource: "scale",
+        as_is: false,
+    };
+
+    pub(crate) const AS_IS: Self = Self {
+        part: Part::Main,
+        subresource: "",
+        as_is: true,
     };
 
     /// Returns the target of a path's subresource, if it is one of those.
@@ -273,7 +284,9 @@ pub(crate) async fn guaranteed(
             if !may_create {
                 return Err(ApiError::not_found(info, &path.name));
             }
-            let object = create_object(call, make(None)?, options.dry_run).await;
+            let mut object = make(None)?;
+            meta::of_mut(&mut object).remove("resourceVersion");
+            let object = create_object(call, object, options.dry_run).await;
             match object {
                 // Somebody made it meanwhile: then it is an update.
                 Err(error)
@@ -295,7 +308,7 @@ pub(crate) async fn guaranteed(
         };
         let mut new = make(Some(&live))?;
         check_version(info, &path.name, &mut new, stored.version)?;
-        finish(info, target.part, &mut new, &live)?;
+        finish(info, target, &mut new, &live)?;
         if options.dry_run || meta::same_content(&new, &live) {
             let object = if options.dry_run { new } else { live };
             return Ok(Written {
@@ -304,21 +317,19 @@ pub(crate) async fn guaranteed(
             });
         }
         let done = delete::is_done(&new);
-        let new = to_stored(info, new);
+        // Who watches sees what is removed as it was stored last; who writes sees what was written.
         let change = if done {
-            Change::Delete(new)
+            Change::Delete(to_stored(info, live))
         } else {
-            Change::Put(new)
+            Change::Put(to_stored(info, new.clone()))
         };
         match server
             .commit(stored.key.clone(), Expect::Version(stored.version), change)
             .await
         {
             Ok(stored) => {
-                return Ok(Written {
-                    object: load(info, &stored),
-                    created: false,
-                });
+                let object = if done { new } else { load(info, &stored) };
+                return Ok(Written { object, created: false });
             }
             Err(error) => write_error(error)?,
         }
@@ -375,11 +386,16 @@ fn check_version(info: &ResourceInfo, name: &str, new: &mut Value, current: u64)
 }
 
 /// Brings a changed object in line with what it was and checks it.
-fn finish(info: &ResourceInfo, part: Part, new: &mut Value, live: &Value) -> Result<(), ApiError> {
-    info.prepare_update(new, live, part);
+fn finish(info: &ResourceInfo, target: Target, new: &mut Value, live: &Value) -> Result<(), ApiError> {
+    if !target.as_is {
+        info.prepare_update(new, live, target.part);
+    }
     meta::keep_system_fields(new, live);
+    if target.as_is {
+        return Ok(());
+    }
     let mut errors = type_errors(info, new);
-    errors.extend(info.validate_update(new, live, part));
+    errors.extend(info.validate_update(new, live, target.part));
     if errors.is_empty() {
         Ok(())
     } else {
