@@ -285,6 +285,7 @@ pub(crate) async fn guaranteed(
                 return Err(ApiError::not_found(info, &path.name));
             }
             let mut object = make(None)?;
+            parse_version(meta::text(&object, "resourceVersion"))?;
             meta::of_mut(&mut object).remove("resourceVersion");
             let object = create_object(call, object, options.dry_run).await;
             match object {
@@ -364,16 +365,18 @@ fn check_uid(
     Err(ApiError::resource_conflict(info, name, &why))
 }
 
+/// Returns the number of a resourceVersion, 0 if there is none.
+fn parse_version(given: &str) -> Result<u64, ApiError> {
+    if given.is_empty() {
+        return Ok(0);
+    }
+    let message = || ApiError::plain_500(format!("strconv.ParseUint: parsing {given:?}: invalid syntax"));
+    given.parse().map_err(|_| message())
+}
+
 /// Checks the resourceVersion that a new state comes with, and replaces it by the current one.
 fn check_version(info: &ResourceInfo, name: &str, new: &mut Value, current: u64) -> Result<(), ApiError> {
-    let given = meta::text(new, "resourceVersion");
-    let version: u64 = if given.is_empty() {
-        0
-    } else {
-        given.parse().map_err(|_| {
-            ApiError::plain_500(format!("strconv.ParseUint: parsing {given:?}: invalid syntax"))
-        })?
-    };
+    let version = parse_version(meta::text(new, "resourceVersion"))?;
     if version == 0 && !info.unconditional_update {
         let error = FieldError::invalid("metadata.resourceVersion", 0, "must be specified for an update");
         return Err(ApiError::invalid_kind(&info.group, &info.plural, name, &[error]));
