@@ -164,6 +164,15 @@ impl Server {
         self.0.closing.send_replace(true);
     }
 
+    /// Ends all watches and closes the state, so that another process can open it. What is left of clients can still
+    /// read, but every write fails from now on.
+    pub async fn stop(&self) {
+        self.close();
+        let store = self.store().clone();
+        // It waits for the thread that writes.
+        tokio::task::spawn_blocking(move || store.close()).await.ok();
+    }
+
     /// Takes all stored custom resource definitions into the registry.
     fn reload_definitions(&self) {
         let (_, definitions) = self.store().list(CRDS, None);
@@ -209,7 +218,12 @@ impl Server {
             if crd::accept(&mut definition, &self.registry(), self.now()) {
                 let expect = Expect::Version(stored.version);
                 // If somebody changes it at this moment, that change establishes it.
-                if self.store().write(stored.key.clone(), expect, Change::Put(definition)).await.is_ok() {
+                if self
+                    .store()
+                    .write(stored.key.clone(), expect, Change::Put(definition))
+                    .await
+                    .is_ok()
+                {
                     self.register(&stored.key.name);
                 }
             }

@@ -84,7 +84,9 @@ fn describe(server: &Server, path: &str, accept: &str) -> Result<Response, ApiEr
     if !negotiates_json(accept) {
         return Err(ApiError::not_acceptable(&["application/json"]));
     }
-    let rest = path.strip_prefix("/openapi/v3").ok_or_else(ApiError::no_such_path)?;
+    let rest = path
+        .strip_prefix("/openapi/v3")
+        .ok_or_else(ApiError::no_such_path)?;
     let parts: Vec<&str> = rest.split('/').filter(|part| !part.is_empty()).collect();
     let found = match parts[..] {
         [] => Some(openapi::v3_index(&registry)),
@@ -99,14 +101,21 @@ fn describe(server: &Server, path: &str, accept: &str) -> Result<Response, ApiEr
 
 fn negotiates_json(accept: &str) -> bool {
     accept.is_empty()
-        || accept
-            .split(',')
-            .any(|media| matches!(media.split(';').next().unwrap_or_default().trim(), "application/json" | "*/*" | "application/*"))
+        || accept.split(',').any(|media| {
+            matches!(
+                media.split(';').next().unwrap_or_default().trim(),
+                "application/json" | "*/*" | "application/*"
+            )
+        })
 }
 
 /// Answers a request on a path that is no resource and nothing else.
 fn page_not_found() -> Response {
-    text(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "404 page not found\n".into())
+    text(
+        StatusCode::NOT_FOUND,
+        "text/plain; charset=utf-8",
+        "404 page not found\n".into(),
+    )
 }
 
 fn text(code: StatusCode, content_type: &'static str, body: Bytes) -> Response {
@@ -169,7 +178,11 @@ async fn resource(
     };
     if !fits(&info, &path) {
         let known = info.custom && !path.subresource.is_empty();
-        return Err(if known { ApiError::not_found(&info, &path.name) } else { ApiError::no_such_path() });
+        return Err(if known {
+            ApiError::not_found(&info, &path.name)
+        } else {
+            ApiError::no_such_path()
+        });
     }
     let query = Query(path::query(parts.uri.query().unwrap_or_default()));
     let body = axum::body::to_bytes(body, BODY_LIMIT)

@@ -93,7 +93,12 @@ impl ApiError {
     }
 
     /// The object is not as the request on its subresource expects it.
-    pub(crate) fn subresource_conflict(info: &ResourceInfo, subresource: &str, name: &str, why: &str) -> Self {
+    pub(crate) fn subresource_conflict(
+        info: &ResourceInfo,
+        subresource: &str,
+        name: &str,
+        why: &str,
+    ) -> Self {
         let resource = format!("{}/{subresource}", info.plural);
         Self::conflict(&resource, &info.group, &resource, name, why)
     }

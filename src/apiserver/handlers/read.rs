@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use super::super::builtin::ResourceInfo;
 use super::super::object::meta;
 use super::super::object::selectors::Fields;
-use super::super::table;
 use super::super::status::{ApiError, bytes_response, json_response};
 use super::super::store::Stored;
+use super::super::table;
 use super::options::ListOptions;
 use super::{Call, Form, converts, load, render, stored_bytes};
 
@@ -126,7 +126,8 @@ impl Page {
 /// Puts a list together from objects that are JSON already.
 pub(crate) fn list_bytes(info: &ResourceInfo, page: &Page) -> Vec<u8> {
     let size: usize = page.items.iter().map(|s| s.rest.len() + 80).sum();
-    let mut head = json!({"kind": info.list_kind, "apiVersion": info.api_version(), "metadata": page.metadata()});
+    let mut head =
+        json!({"kind": info.list_kind, "apiVersion": info.api_version(), "metadata": page.metadata()});
     if info.custom && page.resume.is_empty() {
         // Lists of custom resources always have it.
         head["metadata"]["continue"] = "".into();

@@ -5,9 +5,9 @@ use http::{HeaderValue, header};
 use serde_json::{Value, json};
 
 use super::super::builtin::ResourceInfo;
-use super::super::table;
 use super::super::status::{ApiError, bytes_response, json_response};
 use super::super::store::Stored;
+use super::super::table;
 use super::{Call, converts, load};
 
 /// The form in which a client wants objects.

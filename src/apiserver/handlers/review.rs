@@ -16,5 +16,11 @@ pub(crate) fn review(call: &Call) -> Result<Response, ApiError> {
     track(call, Target::MAIN, &options.manager, None, &mut object);
     let answer = reviews::answer(&call.info.kind, &object, &call.user, &call.tokens)
         .map_err(|errors| ApiError::invalid_kind(&call.info.group, &call.info.kind, "", &errors))?;
-    Ok(render::answer(call, 201, &answer, render::Form::Object, &warnings))
+    Ok(render::answer(
+        call,
+        201,
+        &answer,
+        render::Form::Object,
+        &warnings,
+    ))
 }

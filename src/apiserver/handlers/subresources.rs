@@ -133,8 +133,13 @@ fn check_budgets(call: &Call, labels: &std::collections::BTreeMap<String, String
         .server
         .store()
         .list("poddisruptionbudgets.policy", Some(&call.path.namespace));
-    let budgets: Vec<Value> = budgets.iter().map(|b| b.value("policy/v1", "PodDisruptionBudget")).collect();
-    let mut meant = budgets.iter().filter(|b| b.pointer("/spec/selector").is_some_and(|s| selects(s, labels)));
+    let budgets: Vec<Value> = budgets
+        .iter()
+        .map(|b| b.value("policy/v1", "PodDisruptionBudget"))
+        .collect();
+    let mut meant = budgets
+        .iter()
+        .filter(|b| b.pointer("/spec/selector").is_some_and(|s| selects(s, labels)));
     let Some(budget) = meant.next() else { return Ok(()) };
     if meant.next().is_some() {
         let message = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
@@ -153,7 +158,10 @@ fn check_budgets(call: &Call, labels: &std::collections::BTreeMap<String, String
     } else {
         return Ok(());
     };
-    Err(ApiError::too_many_requests(REFUSED, vec![json!({"reason": "DisruptionBudget", "message": message})]))
+    Err(ApiError::too_many_requests(
+        REFUSED,
+        vec![json!({"reason": "DisruptionBudget", "message": message})],
+    ))
 }
 
 /// Says whether a `LabelSelector` means an object with these labels.

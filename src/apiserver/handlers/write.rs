@@ -330,7 +330,10 @@ pub(crate) async fn guaranteed(
         {
             Ok(stored) => {
                 let object = if done { new } else { load(info, &stored) };
-                return Ok(Written { object, created: false });
+                return Ok(Written {
+                    object,
+                    created: false,
+                });
             }
             Err(error) => write_error(error)?,
         }

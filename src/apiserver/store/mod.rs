@@ -97,13 +97,19 @@ struct Inner {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-impl Drop for Inner {
-    fn drop(&mut self) {
+impl Inner {
+    fn close(&self) {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
             // The writer ends when its queue is gone; waiting frees the file's lock for the next to open it.
             thread.join().ok();
         }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -147,6 +153,11 @@ impl Store {
             queue: Mutex::new(Some(queue)),
             thread: Mutex::new(thread),
         }))
+    }
+
+    /// Closes the file. Blocks until what was asked for is written. Later writes fail.
+    pub(crate) fn close(&self) {
+        self.0.close();
     }
 
     fn read<T>(&self, f: impl FnOnce(&State) -> T) -> T {

@@ -1,9 +1,14 @@
 //! The behaviour of an API server, seen through `kube::Client`. Each case runs against the embedded server and, when
 //! `MACHINECTL_TEST_KUBECONFIG` names the kubeconfig of a real one, against that too: so the cases stay honest.
 
+mod custom;
 mod kinds;
 mod objects;
+mod owners;
+mod patches;
 mod recordings;
+mod speed;
+mod watches;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,22 +20,22 @@ use machinectl::apiserver::Server;
 use machinectl::time::SystemClock;
 
 /// A server and a namespace of its own in it.
-pub struct Place {
-    pub client: Client,
-    pub namespace: String,
+pub(crate) struct Place {
+    pub(crate) client: Client,
+    pub(crate) namespace: String,
     /// Kept so that the embedded server lives as long as the case.
     _server: Option<Server>,
 }
 
 impl Place {
-    pub async fn embedded() -> Self {
+    pub(crate) async fn embedded() -> Self {
         let server = Server::in_memory(Arc::new(SystemClock));
         let client = server.client();
         Self::new(client, Some(server)).await
     }
 
     /// Nothing when no real server is given.
-    pub async fn kubernetes() -> Option<Self> {
+    pub(crate) async fn kubernetes() -> Option<Self> {
         let file = std::env::var_os("MACHINECTL_TEST_KUBECONFIG").filter(|f| !f.is_empty())?;
         rustls::crypto::ring::default_provider().install_default().ok();
         let kubeconfig = kube::config::Kubeconfig::read_from(file).unwrap();
@@ -57,7 +62,7 @@ impl Place {
         }
     }
 
-    pub fn api<K>(&self) -> Api<K>
+    pub(crate) fn api<K>(&self) -> Api<K>
     where
         K: kube::Resource<Scope = kube::core::NamespaceResourceScope>,
         K::DynamicType: Default,
@@ -65,11 +70,16 @@ impl Place {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    pub fn configmaps(&self) -> Api<ConfigMap> {
+    pub(crate) fn configmaps(&self) -> Api<ConfigMap> {
         self.api()
     }
 
-    pub async fn end(&self) {
+    /// Whether the server is a real one.
+    pub(crate) fn is_real(&self) -> bool {
+        self._server.is_none()
+    }
+
+    pub(crate) async fn end(&self) {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         namespaces
             .delete(&self.namespace, &DeleteParams::default())
@@ -79,7 +89,7 @@ impl Place {
 }
 
 /// Waits until a condition holds; a real server may take its time.
-pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
     for _ in 0..300 {
         if holds().await {
             return;
@@ -94,7 +104,7 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl Fn
     panic!("never happened: {what}");
 }
 
-pub fn configmap(name: &str, data: &[(&str, &str)]) -> ConfigMap {
+pub(crate) fn configmap(name: &str, data: &[(&str, &str)]) -> ConfigMap {
     ConfigMap {
         metadata: ObjectMeta {
             name: Some(name.to_owned()),
@@ -110,7 +120,7 @@ pub fn configmap(name: &str, data: &[(&str, &str)]) -> ConfigMap {
 }
 
 /// The code of an API error; other outcomes fail the test.
-pub fn code<T: std::fmt::Debug>(outcome: Result<T, kube::Error>) -> u16 {
+pub(crate) fn code<T: std::fmt::Debug>(outcome: Result<T, kube::Error>) -> u16 {
     match outcome {
         Err(kube::Error::Api(status)) => status.code,
         other => panic!("expected an API error, got {other:?}"),
@@ -118,7 +128,7 @@ pub fn code<T: std::fmt::Debug>(outcome: Result<T, kube::Error>) -> u16 {
 }
 
 /// The message of an API error; other outcomes fail the test.
-pub fn message<T: std::fmt::Debug>(outcome: Result<T, kube::Error>) -> String {
+pub(crate) fn message<T: std::fmt::Debug>(outcome: Result<T, kube::Error>) -> String {
     match outcome {
         Err(kube::Error::Api(status)) => status.message.clone(),
         other => panic!("expected an API error, got {other:?}"),

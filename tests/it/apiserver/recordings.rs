@@ -16,7 +16,9 @@ const EXPECTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/recordings/ex
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_are_those_of_a_real_server() {
-    let Some(folder) = std::env::var_os("MACHINECTL_RECORDINGS").map(PathBuf::from) else { return };
+    let Some(folder) = std::env::var_os("MACHINECTL_RECORDINGS").map(PathBuf::from) else {
+        return;
+    };
     if !folder.join("apicases.py").exists() {
         return;
     }
@@ -41,19 +43,35 @@ async fn answers_are_those_of_a_real_server() {
         });
         std::fs::write(EXPECTED, lines).unwrap();
     }
-    assert!(worse.is_empty(), "fewer answers are equal than before:\n{}", worse.join("\n"));
+    assert!(
+        worse.is_empty(),
+        "fewer answers are equal than before:\n{}",
+        worse.join("\n")
+    );
 }
 
 /// Starts a server as it was when the answers were recorded: without controllers. Returns its kubeconfig.
 async fn serve(scratch: &Path) -> PathBuf {
     let tls = TlsMaterial::ensure(&scratch.join("pki"), &[], SystemClock.now()).unwrap();
-    let options = Options { collect_garbage: false };
-    let server = Server::open_with(&scratch.join("state"), Arc::new(SystemClock), options).await.unwrap();
+    let options = Options {
+        collect_garbage: false,
+    };
+    let server = Server::open_with(&scratch.join("state"), Arc::new(SystemClock), options)
+        .await
+        .unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let config = tls.server_config().unwrap();
-    tokio::spawn(async move { server.serve(listener, config, Tokens::default(), std::future::pending()).await });
-    for (file, text) in [("ca.crt", tls.ca_cert.as_str()), ("admin.crt", &tls.admin_cert), ("admin.key", tls.admin_key())] {
+    tokio::spawn(async move {
+        server
+            .serve(listener, config, Tokens::default(), std::future::pending())
+            .await
+    });
+    for (file, text) in [
+        ("ca.crt", tls.ca_cert.as_str()),
+        ("admin.crt", &tls.admin_cert),
+        ("admin.key", tls.admin_key()),
+    ] {
         std::fs::write(scratch.join(file), text).unwrap();
     }
     let kubeconfig = scratch.join("kubeconfig");
@@ -81,15 +99,26 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 
 fn floors() -> BTreeMap<String, usize> {
     let text = std::fs::read_to_string(EXPECTED).unwrap_or_default();
-    text.lines().filter_map(|l| l.split_once(' ')).map(|(name, n)| (name.to_owned(), n.parse().unwrap())).collect()
+    text.lines()
+        .filter_map(|l| l.split_once(' '))
+        .map(|(name, n)| (name.to_owned(), n.parse().unwrap()))
+        .collect()
 }
 
 async fn replay(folder: &Path, file: &Path, kubeconfig: &Path) -> (usize, usize) {
     let show = std::env::var("SHOW").unwrap_or_else(|_| "0".to_owned());
     let mut command = Command::new("python3");
-    command.arg(folder.join("apicases.py")).arg("replay").arg("--server").arg(kubeconfig).args(["--show", &show]).arg(file);
+    command
+        .arg(folder.join("apicases.py"))
+        .arg("replay")
+        .arg("--server")
+        .arg(kubeconfig)
+        .args(["--show", &show])
+        .arg(file);
     if let Some(keep) = std::env::var_os("KEEP").map(PathBuf::from) {
-        command.arg("--json").arg(keep.join(file.file_name().unwrap()).with_extension(""));
+        command
+            .arg("--json")
+            .arg(keep.join(file.file_name().unwrap()).with_extension(""));
     }
     let output = command.output().await.unwrap();
     let text = String::from_utf8_lossy(&output.stdout);

@@ -1,0 +1,62 @@
+//! How fast the embedded server is: bounds that hold with room to spare in a debug build on a slow disk.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use kube::Api;
+use kube::api::{Patch, PatchParams, PostParams};
+use machinectl::apiserver::Server;
+use machinectl::time::SystemClock;
+use serde_json::json;
+
+use super::configmap;
+
+/// Twenty writers at once, each with writes one after another, as controllers do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hundreds_of_durable_writes_take_little_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let began = Instant::now();
+    let server = Server::open(dir.path(), Arc::new(SystemClock)).await.unwrap();
+    let opened = began.elapsed();
+    let api: Api<k8s_openapi::api::core::v1::ConfigMap> = Api::namespaced(server.client(), "default");
+    let began = Instant::now();
+    join_all((0..20).map(|writer| {
+        let api = api.clone();
+        async move {
+            for n in 0..10 {
+                let name = format!("n{writer}-{n}");
+                api.create(&PostParams::default(), &configmap(&name, &[("k", "1")]))
+                    .await
+                    .unwrap();
+                let patch = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"l": "2"}});
+                api.patch(&name, &PatchParams::apply("m"), &Patch::Apply(&patch))
+                    .await
+                    .unwrap();
+            }
+        }
+    }))
+    .await;
+    let concurrent = began.elapsed();
+    let began = Instant::now();
+    for n in 0..20 {
+        api.create(
+            &PostParams::default(),
+            &configmap(&format!("s-{n}"), &[("k", "1")]),
+        )
+        .await
+        .unwrap();
+    }
+    let sequential = began.elapsed();
+    println!("open {opened:?}, 400 writes by 20 writers {concurrent:?}, 20 writes by one {sequential:?}");
+    assert!(concurrent < Duration::from_secs(5), "{concurrent:?}");
+    server.stop().await;
+    assert!(
+        api.create(&PostParams::default(), &configmap("late", &[]))
+            .await
+            .is_err()
+    );
+    let server = Server::open(dir.path(), Arc::new(SystemClock)).await.unwrap();
+    let api: Api<k8s_openapi::api::core::v1::ConfigMap> = Api::namespaced(server.client(), "default");
+    assert_eq!(api.list(&Default::default()).await.unwrap().items.len(), 220);
+}
