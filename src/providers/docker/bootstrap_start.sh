@@ -24,6 +24,9 @@ fi
 export HOME=/root
 export PATH=${MACHINE_BOOTSTRAP_PATH:-/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/bin}
 
+# where Cluster API looks for the end of a bootstrap; its own scripts write there too
+[ ! -d /run/systemd/system ] || mkdir -p /run/cluster-api
+
 echo "running $(now)" | put state
 timeout --kill-after=10 "${1:-600}" /bin/bash "$here/run" >"$here/log" 2>&1 </dev/null
 code=$?
@@ -35,7 +38,5 @@ esac
 tail -n 40 "$here/log" | tail -c 6000 | put tail
 echo "ended $(now)" | put state
 echo "$code" | put result
-if [ "$code" = 0 ] && [ -d /run/systemd/system ]; then
-  mkdir -p /run/cluster-api && echo success >/run/cluster-api/bootstrap-success.complete
-fi
+[ "$code" != 0 ] || [ ! -d /run/cluster-api ] || echo success >/run/cluster-api/bootstrap-success.complete
 exit "$code"
