@@ -27,11 +27,14 @@ export PATH=${MACHINE_BOOTSTRAP_PATH:-/usr/local/sbin:/usr/local/bin:/usr/sbin:/
 # where Cluster API looks for the end of a bootstrap; its own scripts write there too
 [ ! -d /run/systemd/system ] || mkdir -p /run/cluster-api
 
+limit=${1:-600} began=$SECONDS
 echo "running $(now)" | put state
-timeout --kill-after=10 "${1:-600}" /bin/bash "$here/run" >"$here/log" 2>&1 </dev/null
+timeout --kill-after=10 "$limit" /bin/bash "$here/run" >"$here/log" 2>&1 </dev/null
 code=$?
+# 137: it did not end when it was asked to, or something else killed it
+if [ "$code" = 137 ] && [ $((SECONDS - began)) -ge "$limit" ]; then code=124; fi
 case $code in
-  124 | 137) echo "machine-bootstrap: not ended within $1 s, stopped" >>"$here/log" ;;
+  124) echo "machine-bootstrap: not ended within $limit s, stopped" >>"$here/log" ;;
   # what it wrote is in place; nobody needs the copies, and some are secret
   0) rm -rf "$here/files" "$here/run" ;;
 esac

@@ -633,37 +633,80 @@ mod tests {
         assert!(odd.contains("DOCKER_HOST=ssh://me@host can't be used"), "{odd}");
     }
 
-    /// A daemon that gives the same answer to everything.
-    async fn daemon(body: &'static str) -> ActuatorError {
-        let dir = tempfile::tempdir().unwrap();
-        let socket = dir.path().join("docker.sock");
+    /// A daemon with a fixed answer to each path; the first whose text is in the request line counts.
+    async fn daemon(dir: &Path, answers: &'static [(&str, u16, &str)]) -> PathBuf {
+        let socket = dir.join("docker.sock");
         let listener = UnixListener::bind(&socket).unwrap();
-        let serving = tokio::spawn(async move {
+        tokio::spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
-                let mut request = [0; 4096];
-                drop(stream.read(&mut request).await);
+                let mut request = vec![0; 8192];
+                let length = stream.read(&mut request).await.unwrap_or_default();
+                if length == 0 {
+                    continue; // only looked whether somebody listens
+                }
+                let request = String::from_utf8_lossy(&request[..length]).into_owned();
+                let line = request.lines().next().unwrap_or_default();
+                let (_, status, body) = answers.iter().find(|(path, ..)| line.contains(path)).unwrap();
                 let answer = format!(
-                    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                    "HTTP/1.1 {status} x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
                     body.len()
                 );
                 drop(stream.write_all(answer.as_bytes()).await);
             }
         });
-        let error = refused(&socket).await;
-        serving.abort();
-        error
+        socket
     }
 
     #[tokio::test]
     async fn a_daemon_that_is_too_old_or_none_is_refused() {
-        let old = daemon(r#"{"ApiVersion": "1.40"}"#).await;
+        let dir = tempfile::tempdir().unwrap();
+        let old = refused(&daemon(dir.path(), &[("", 200, r#"{"ApiVersion": "1.40"}"#)]).await).await;
         assert!(matches!(old, ActuatorError::Terminal { .. }));
         assert!(
             old.to_string().contains("speaks API 1.40; Docker 20.10 or newer"),
             "{old}"
         );
-        let other = daemon("hello").await.to_string();
+        let dir = tempfile::tempdir().unwrap();
+        let other = refused(&daemon(dir.path(), &[("", 200, "hello")]).await)
+            .await
+            .to_string();
         assert!(other.contains("no Docker daemon answers at unix://"), "{other}");
+    }
+
+    #[tokio::test]
+    async fn a_pull_tells_its_progress_and_its_end() {
+        let steps = r#"{"status":"Pulling from a/b","id":"1"}
+{"status":"Downloading","progressDetail":{"current":10,"total":100},"id":"aa"}
+{"status":"Downloading","progressDetail":{"current":5,"total":50},"id":"bb"}
+{"status":"Downloading","progressDetail":{"current":100,"total":100},"id":"aa"}
+{"status":"Extracting","progressDetail":{"current":1,"total":100},"id":"aa"}
+"#;
+        let failure = r#"{"status":"Pulling from a/c","id":"1"}
+{"errorDetail":{"message":"manifest unknown"},"error":"manifest unknown"}
+"#;
+        let answers = Box::leak(Box::new([
+            ("/version", 200, r#"{"ApiVersion": "1.41"}"#),
+            ("fromImage=good", 200, steps),
+            ("fromImage=bad", 200, failure),
+            (
+                "fromImage=none",
+                404,
+                r#"{"message": "pull access denied for none, repository does not exist"}"#,
+            ),
+        ]));
+        let dir = tempfile::tempdir().unwrap();
+        let socket = daemon(dir.path(), answers).await;
+        let engine = Engine::connect_to(Some(&format!("unix://{}", socket.display())))
+            .await
+            .unwrap();
+        let mut seen = Vec::new();
+        engine.pull("good", |progress| seen.push(progress)).await.unwrap();
+        let bytes = |done, total| PullProgress::Bytes { done, total };
+        assert_eq!(seen, [bytes(10, 100), bytes(15, 150), bytes(105, 150)]);
+        let broken = engine.pull("bad", |_| {}).await.unwrap_err();
+        assert_eq!(broken.to_string(), "manifest unknown");
+        let missing = engine.pull("none", |_| {}).await.unwrap_err();
+        assert!(missing.is_not_found() && missing.to_string().contains("repository does not exist"));
     }
 }

@@ -157,6 +157,11 @@ fn container(name: &str, status: u16, message: &str) -> ActuatorError {
             "container {name}: {port} of the Docker host is taken: choose another hostPort in spec.extraPortMappings, or free it: {message}"
         ));
     }
+    if has(&["is ambiguous"]) && message.contains("network") {
+        return ActuatorError::transient(format!(
+            "container {name} can't be made: there are several networks of the same name; remove all but one (docker network ls, docker network rm ID): {message}"
+        ));
+    }
     if has(&["cgroup namespaces aren't enabled"]) {
         return ActuatorError::terminal(
             "InvalidConfiguration",

@@ -95,7 +95,13 @@ impl Launcher {
             drop(known);
             return self.settle(work, &capabilities).await;
         }
-        for capabilities in candidates(privileges, self.engine.is_local().then(missing_here).flatten()) {
+        let here = self.engine.is_local().then(missing_here).flatten();
+        let doubtful = here.as_ref().is_some_and(|missing| !missing.is_empty());
+        let refused = privileges == Privileges::Auto && doubtful && self.refuses_privileges(work).await;
+        for capabilities in candidates(privileges, here) {
+            if refused && capabilities == Capabilities::Full {
+                continue;
+            }
             match self.start(work, &capabilities).await? {
                 Ok(()) => {
                     known.remember(privileges, &capabilities);
@@ -120,6 +126,19 @@ impl Launcher {
             Err(error) if errors::lacks_privileges(&error) => Err(unable(work)),
             Err(error) => Err(explain(Attempt::Container(&work.settings.container_name), &error)),
         }
+    }
+
+    /// Asks with a container that does nothing: a node that can't start costs much more time.
+    async fn refuses_privileges(&self, work: &Work<'_>) -> bool {
+        let name = format!("machinectl-probe-{}", uuid::Uuid::new_v4().simple());
+        let Ok(id) = self.engine.create(&name, spec::probe(&work.image.id)).await else {
+            return false;
+        };
+        let started = self.engine.start(&id).await;
+        if let Err(error) = self.engine.remove(&id).await {
+            tracing::debug!(container = name, %error, "can't remove the container that asked for privileges");
+        }
+        started.is_err_and(|error| errors::lacks_privileges(&error))
     }
 
     /// Makes and starts the container once. Goes on with another port if the chosen one was taken meanwhile, and

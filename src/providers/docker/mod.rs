@@ -51,6 +51,8 @@ pub struct DockerActuator {
     clock: Arc<dyn Clock>,
     images: Images,
     launcher: Launcher,
+    /// One at a time: the daemon makes two networks of the same name if it is asked twice at once.
+    network: tokio::sync::Mutex<()>,
 }
 
 impl DockerActuator {
@@ -64,6 +66,7 @@ impl DockerActuator {
         Ok(Self {
             images: Images::new(engine.clone(), Arc::clone(&clock)),
             launcher: Launcher::new(engine.clone()),
+            network: tokio::sync::Mutex::default(),
             engine,
             clock,
         })
@@ -218,6 +221,7 @@ impl DockerActuator {
     /// Makes sure that the network is there and returns its address ranges.
     async fn network(&self) -> Result<Vec<String>, ActuatorError> {
         let failed = |e: EngineError| explain(Attempt::Network(spec::NETWORK), &e);
+        let _one = self.network.lock().await;
         if let Some(ranges) = self.engine.network(spec::NETWORK).await.map_err(failed)? {
             return Ok(ranges);
         }
@@ -332,10 +336,10 @@ impl Actuator for DockerActuator {
     }
 
     async fn delete(&self, spec: &InstanceSpec) -> Result<Deletion, ActuatorError> {
-        // a spec that is no longer valid must not keep its object from going
-        let Ok(settings) = spec::settings(&spec.infrastructure) else {
+        let settings = spec::names(&spec.infrastructure);
+        if settings.container_name.is_empty() {
             return Ok(Deletion::Gone);
-        };
+        }
         let Some(seen) = self.inspect(&settings.container_name).await? else {
             return Ok(Deletion::Gone);
         };

@@ -114,26 +114,24 @@ impl Seen {
     /// Whose it is.
     pub(super) fn ownership(&self, spec: &InstanceSpec, settings: &DockerMachineSpec) -> Ownership {
         let label = |name: &str| self.labels.get(name).map(String::as_str);
+        let object = (label(spec::NAMESPACE), label(spec::NAME));
+        let same_object = object == (Some(spec.key.namespace.as_str()), Some(spec.key.name.as_str()));
+        if same_object && label(spec::UID) == Some(spec.key.uid.as_str()) {
+            return Ownership::Own;
+        }
         if label(spec::CLUSTER) != Some(settings.cluster_name.as_str()) {
             return Ownership::Foreign;
         }
-        match (label(spec::NAMESPACE), label(spec::NAME), label(spec::UID)) {
-            (None, None, None) => Ownership::Adoptable,
-            (Some(namespace), Some(name), uid)
-                if namespace == spec.key.namespace && name == spec.key.name =>
-            {
-                let same_data = match (spec::digest(spec), label(spec::BOOTSTRAP)) {
-                    (Some(wanted), Some(given)) => wanted == given,
-                    _ => true,
-                };
-                // an object that moved to another cluster has a new UID, but its bootstrap data came along
-                if uid == Some(spec.key.uid.as_str()) || same_data {
-                    Ownership::Own
-                } else {
-                    Ownership::Former
-                }
-            }
-            _ => Ownership::Foreign,
+        if object == (None, None) {
+            return Ownership::Adoptable;
+        }
+        if !same_object {
+            return Ownership::Foreign;
+        }
+        // an object that moved to another cluster has a new UID, but its bootstrap data came along
+        match (spec::digest(spec), label(spec::BOOTSTRAP)) {
+            (Some(wanted), Some(given)) if wanted != given => Ownership::Former,
+            _ => Ownership::Own,
         }
     }
 
