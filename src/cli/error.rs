@@ -4,6 +4,7 @@ use kube::core::Status;
 
 use crate::{
     client::{ClientError, embedded::EmbeddedError},
+    cluster::ClusterError,
     error::{CommandError, ErrorKind},
     install::InstallError,
     kubeconfig::KubeconfigError,
@@ -114,6 +115,60 @@ impl From<InstallError> for CommandError {
             InstallError::Apply { name: _, source } => of_api(message, *source),
             InstallError::NotEstablished { name, .. } => Self::new(ErrorKind::TimedOut, message)
                 .hinted(format!("look at it: kubectl get crd {name} -o yaml")),
+        }
+    }
+}
+
+impl From<ClusterError> for CommandError {
+    fn from(error: ClusterError) -> Self {
+        let message = error.to_string();
+        match error {
+            ClusterError::Api { what, source } => of_api(what, *source),
+            ClusterError::Kubeconfig(error) => error.into(),
+            ClusterError::Client(error) => error.into(),
+            ClusterError::Install(error) => error.into(),
+            ClusterError::Name(_) | ClusterError::WorkerName { .. } => {
+                Self::new(ErrorKind::Usage, message).hinted("choose another name, for example dev")
+            }
+            ClusterError::Containers { name, .. } => Self::new(ErrorKind::Conflict, message)
+                .hinted(format!("remove them: machinectl delete cluster {name}"))
+                .hinted("or choose another name"),
+            ClusterError::Different { name, .. } => Self::new(ErrorKind::Conflict, message)
+                .hinted(format!("to have it anew: machinectl delete cluster {name}"))
+                .hinted(format!(
+                    "to add a worker: machinectl create machine NAME --cluster {name}"
+                )),
+            ClusterError::Taken { kind, name, .. } => Self::new(ErrorKind::Conflict, message)
+                .hinted(format!(
+                    "look at it: machinectl describe {} {name}",
+                    kind.to_lowercase()
+                ))
+                .hinted("or choose another name"),
+            ClusterError::NoCluster { .. } => Self::new(ErrorKind::NotFound, message)
+                .hinted("see what there is: machinectl get clusters -A"),
+            ClusterError::Missing { kind, .. } => Self::new(ErrorKind::NotFound, message).hinted(format!(
+                "see what there is: machinectl get {} -A",
+                kind.to_lowercase()
+            )),
+            ClusterError::NotInstalled(context) => Self::new(ErrorKind::Conflict, message)
+                .hinted(format!(
+                    "install the kinds first: machinectl init --context {context}"
+                ))
+                .hinted("or use the API server in this program: --embedded"),
+            ClusterError::Docker(source) => Self::new(ErrorKind::Unreachable, message).caused_by(source),
+            ClusterError::Engine { what: _, source } => {
+                Self::new(ErrorKind::Failed, message).caused_by(source)
+            }
+            ClusterError::Controllers(source) => Self::new(ErrorKind::Failed, message).caused_by(source),
+            ClusterError::TimedOut { .. } => Self::new(ErrorKind::TimedOut, message)
+                .hinted("the same command goes on where this one stood; to wait longer: --timeout DURATION"),
+            ClusterError::Document { what: _, source } => {
+                Self::new(ErrorKind::Failed, message).caused_by(source)
+            }
+            ClusterError::Template(_, source) => Self::new(ErrorKind::Failed, message).caused_by(source),
+            ClusterError::MachineFailed { .. } | ClusterError::ControllersEnded => {
+                Self::new(ErrorKind::Failed, message)
+            }
         }
     }
 }

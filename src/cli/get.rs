@@ -51,10 +51,9 @@ pub(crate) struct GetArgs {
     ignore_not_found: bool,
 }
 
-const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
-
 pub(crate) async fn run(app: &App, args: GetArgs) -> Result<(), CommandError> {
     let (session, _) = app.connect(Purpose::Read).await?;
+    app.prepare(&session).await?;
     let requests = requests(&session.client, &args.what).await?;
     let get = Get {
         app,
@@ -212,7 +211,7 @@ impl Get<'_> {
 
     fn request(&self, address: &str) -> Result<http::Request<Vec<u8>>, kube::Error> {
         let accept = if self.args.output.is_columns() {
-            TABLE
+            output::TABLE
         } else {
             "application/json"
         };

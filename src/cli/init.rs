@@ -64,8 +64,9 @@ pub(crate) async fn run(app: &App, args: InitArgs) -> Result<(), CommandError> {
         .await
         .map_err(|e| of_api("can't see whether controllers run there", e))?;
     if holder.is_none() {
-        app.ui
-            .say(&format!("To make them come alive, type: machinectl run{flag}"));
+        app.ui.say(&format!(
+            "Its machines come alive while controllers run: machinectl run{flag}"
+        ));
     }
     Ok(())
 }

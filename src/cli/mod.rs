@@ -7,20 +7,30 @@
 //! | `error.rs` | how errors of the rooms below become exit codes and hints |
 //! | `resources.rs` | words for kinds (`ma`, `machines.machine.crit.sh`) to addresses |
 //! | `output.rs` | `-o table\|wide\|json\|yaml\|name` |
+//! | `request.rs` | kinds and names on the command line |
+//! | `cinder.rs` | configuration files of cinder |
+//! | `story.rs` | progress of the rooms below, and what is told at the end |
 //! | `manifest.rs` | files of objects, with the line of each thing that is wrong |
 
 mod apply;
 mod args;
+mod cinder;
 mod completion;
 mod context;
+mod create;
+mod delete;
+mod describe;
 mod error;
 mod get;
 mod init;
+mod kubeconfig;
 mod manifest;
 mod output;
 mod request;
 mod resources;
+mod run;
 mod serve;
+mod story;
 mod util;
 mod version;
 
@@ -54,8 +64,14 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Init(init::InitArgs),
+    #[command(subcommand)]
+    Create(create::CreateCommand),
     Apply(apply::ApplyArgs),
     Get(get::GetArgs),
+    Describe(describe::DescribeArgs),
+    Delete(delete::DeleteArgs),
+    Kubeconfig(kubeconfig::KubeconfigArgs),
+    Run(run::RunArgs),
     Serve(serve::ServeArgs),
     Completion(completion::CompletionArgs),
     Version(version::VersionArgs),
@@ -115,10 +131,15 @@ fn dispatch(app: &App, command: Command) -> Result<(), CommandError> {
         Command::Version(args) => version::run(app, args),
         Command::Completion(args) => completion::run(app, args),
         Command::Util(args) => util::run(app, args),
+        Command::Run(args) => in_runtime(true, run::run(app, args)),
         Command::Serve(args) => in_runtime(true, serve::run(app, args)),
         Command::Init(args) => in_runtime(false, or_interrupt(init::run(app, args))),
+        Command::Create(args) => in_runtime(false, or_interrupt(create::run(app, args))),
         Command::Apply(args) => in_runtime(false, or_interrupt(apply::run(app, args))),
         Command::Get(args) => in_runtime(false, or_interrupt(get::run(app, args))),
+        Command::Describe(args) => in_runtime(false, or_interrupt(describe::run(app, args))),
+        Command::Delete(args) => in_runtime(false, or_interrupt(delete::run(app, args))),
+        Command::Kubeconfig(args) => in_runtime(false, or_interrupt(kubeconfig::run(app, args))),
     }
 }
 
@@ -142,6 +163,7 @@ fn in_runtime(
 
 async fn or_interrupt(work: impl Future<Output = Result<(), CommandError>>) -> Result<(), CommandError> {
     tokio::select! {
+        biased;
         result = work => result,
         _ = tokio::signal::ctrl_c() => Err(CommandError::new(ErrorKind::Interrupted, "interrupted")
             .hinted("the same command goes on where this one stood")),

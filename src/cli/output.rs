@@ -10,6 +10,9 @@ use crate::{
     yaml,
 };
 
+/// Asks for columns, and takes objects where the server has none.
+pub(crate) const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+
 /// How objects are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum Output {

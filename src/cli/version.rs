@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     api::{INFRASTRUCTURE_GROUP, MACHINE_GROUP, VERSION},
-    error::CommandError,
+    error::{CommandError, ErrorKind},
 };
 
 /// Print the version of this program
@@ -37,5 +37,31 @@ pub(crate) fn run(app: &App, args: VersionArgs) -> Result<(), CommandError> {
             });
             app.data(&output::document(&value, output)?)
         }
+    }
+}
+
+/// Reads a Kubernetes version that a user wrote, with or without a leading v.
+pub(crate) fn wanted(text: &str) -> Result<String, CommandError> {
+    let bare = text.trim_start_matches('v');
+    match semver::Version::parse(bare) {
+        Ok(version) => Ok(format!("v{version}")),
+        Err(source) => Err(CommandError::new(
+            ErrorKind::Usage,
+            format!("\"{text}\" is no Kubernetes version"),
+        )
+        .caused_by(source)
+        .hinted(format!("write it like {}", crate::config::KUBERNETES_VERSION))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_written_with_a_v() {
+        assert_eq!(wanted("1.33.1").unwrap(), "v1.33.1");
+        assert_eq!(wanted("v1.33.1-rc.0").unwrap(), "v1.33.1-rc.0");
+        assert_eq!(wanted("1.33").unwrap_err().kind, ErrorKind::Usage);
     }
 }

@@ -275,6 +275,11 @@ pub(crate) fn own_by_kind(kind: &str) -> Option<Kind> {
     own().find(|k| k.kind == kind)
 }
 
+/// Whether a word stands for the kind Cluster.
+pub(crate) fn is_cluster_word(word: &str) -> bool {
+    own().next().is_some_and(|k| k.answers_to(word))
+}
+
 /// Returns the kinds of this program, in the order in which they are shown.
 pub(crate) fn own() -> impl Iterator<Item = Kind> {
     OWN.iter().map(|k| k.kind(Some(CATEGORY)))

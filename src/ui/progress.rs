@@ -1,10 +1,16 @@
 //! Progress of long work: spinners on a terminal, plain lines otherwise. It decides nothing.
 
-use std::{sync::Mutex, time::Duration};
+use std::{
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{Colour, Ui, to_stderr};
+
+/// Without a terminal a step says no more often than this how far it is: logs stay short.
+const PLAIN: Duration = Duration::from_secs(3);
 
 /// Shows which step is under way. Steps follow one another.
 #[derive(Debug)]
@@ -17,6 +23,7 @@ pub struct Progress {
 struct Current {
     step: String,
     detail: String,
+    told: Option<Instant>,
     bar: Option<ProgressBar>,
 }
 
@@ -40,6 +47,7 @@ impl Progress {
         self.close(&mut current, true);
         name.clone_into(&mut current.step);
         current.detail.clear();
+        current.told = Some(Instant::now());
         if self.ui.is_live() {
             let bar = ProgressBar::new_spinner();
             bar.set_draw_target(ProgressDrawTarget::stderr());
@@ -54,7 +62,7 @@ impl Progress {
         }
     }
 
-    /// Says how far the step is. On a terminal it stands beside the step; otherwise each new text is a line.
+    /// Says how far the step is. On a terminal it stands beside the step; otherwise it is a line now and then.
     pub fn detail(&self, text: &str) {
         let mut current = self.lock();
         if current.detail == text {
@@ -67,7 +75,13 @@ impl Progress {
             } else {
                 format!("{}  {}", current.step, self.ui.paint(Colour::Dim, text))
             }),
-            None if !text.is_empty() && !self.ui.is_quiet() => to_stderr(&format!("   {text}")),
+            None if !text.is_empty()
+                && !self.ui.is_quiet()
+                && current.told.is_none_or(|t| t.elapsed() >= PLAIN) =>
+            {
+                to_stderr(&format!("   {text}"));
+                current.told = Some(Instant::now());
+            }
             None => {}
         }
     }

@@ -209,9 +209,13 @@ impl ResourceInfo {
         let mut here = definitions.get(name);
         let mut said = None;
         for field in path.split('.') {
-            let Some(property) = here.and_then(|d| d.get("properties")).and_then(|p| p.get(field)) else { break };
+            let Some(property) = here.and_then(|d| d.get("properties")).and_then(|p| p.get(field)) else {
+                break;
+            };
             said = property.get("description").and_then(Value::as_str);
-            here = reference(property).and_then(|name| definitions.get(name)).or(Some(property));
+            here = reference(property)
+                .and_then(|name| definitions.get(name))
+                .or(Some(property));
             said = said.or_else(|| here.and_then(|d| d.get("description")).and_then(Value::as_str));
         }
         said.unwrap_or(path).to_owned()

@@ -82,7 +82,11 @@ fn named(name: &str, value: &Message) -> Message {
 }
 
 fn extensions(object: Option<&Map<String, Value>>, field: u64, into: &mut Message) {
-    for (key, value) in object.into_iter().flatten().filter(|(key, _)| key.starts_with("x-")) {
+    for (key, value) in object
+        .into_iter()
+        .flatten()
+        .filter(|(key, _)| key.starts_with("x-"))
+    {
         into.message(field, &named(key, &any(value)));
     }
 }
@@ -246,7 +250,12 @@ mod tests {
     fn messages_have_the_bytes_of_protocol_buffers() {
         let made = schema(&json!({"$ref": "a", "type": "b", "maxLength": 300, "uniqueItems": true}));
         // Field 1 text "a"; field 11 varint 300; field 16 varint 1; field 22 message with text "b".
-        assert_eq!(made.0, [0x0a, 1, b'a', 0x58, 0xac, 0x02, 0x80, 0x01, 1, 0xb2, 0x01, 3, 0x0a, 1, b'b']);
+        assert_eq!(
+            made.0,
+            [
+                0x0a, 1, b'a', 0x58, 0xac, 0x02, 0x80, 0x01, 1, 0xb2, 0x01, 3, 0x0a, 1, b'b'
+            ]
+        );
     }
 
     #[test]

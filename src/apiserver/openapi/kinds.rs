@@ -34,7 +34,8 @@ pub(super) fn collect(info: &ResourceInfo, into: &mut BTreeMap<String, Value>) {
         into.insert(own.clone(), custom(info));
     } else {
         for (name, schema) in info.definitions().1 {
-            into.entry(name.clone()).or_insert_with(|| published(name, schema));
+            into.entry(name.clone())
+                .or_insert_with(|| published(name, schema));
         }
     }
     if let Some(schema) = into.get_mut(&own) {
@@ -108,7 +109,9 @@ pub(super) fn walk(schema: &mut Value, change: &mut dyn FnMut(&mut Map<String, V
     change(map);
     for (key, value) in map.iter_mut() {
         match (key.as_str(), value) {
-            ("properties", Value::Object(properties)) => properties.values_mut().for_each(|p| walk(p, change)),
+            ("properties", Value::Object(properties)) => {
+                properties.values_mut().for_each(|p| walk(p, change))
+            }
             ("items" | "additionalProperties" | "not", value) => walk(value, change),
             ("allOf" | "anyOf" | "oneOf", Value::Array(all)) => all.iter_mut().for_each(|s| walk(s, change)),
             _ => {}

@@ -35,7 +35,10 @@ pub fn document(registry: &Registry) -> Value {
         for entry in paths(info) {
             let mut item = Map::new();
             for (method, action, body) in &entry.operations {
-                item.insert((*method).to_owned(), operation(info, method, action, *body, entry.named));
+                item.insert(
+                    (*method).to_owned(),
+                    operation(info, method, action, *body, entry.named),
+                );
             }
             item.insert("parameters".to_owned(), path_parameters(info, entry.named));
             all_paths.insert(entry.path, item.into());
@@ -43,7 +46,8 @@ pub fn document(registry: &Registry) -> Value {
     }
     for (name, schema) in &mut definitions {
         if name.ends_with(".IntOrString") {
-            *schema = json!({"description": schema["description"], "type": "string", "format": "int-or-string"});
+            *schema =
+                json!({"description": schema["description"], "type": "string", "format": "int-or-string"});
         }
         kinds::walk(schema, &mut simplify);
     }
@@ -103,7 +107,11 @@ fn path_parameters(info: &ResourceInfo, named: bool) -> Value {
 fn operation(info: &ResourceInfo, method: &str, action: &str, body: bool, named: bool) -> Value {
     let own = kinds::name(info);
     let schema = |name: &str| json!({"$ref": format!("#/definitions/{name}")});
-    let answer = if action == "list" { format!("{own}List") } else { own.clone() };
+    let answer = if action == "list" {
+        format!("{own}List")
+    } else {
+        own.clone()
+    };
     let mut parameters: Vec<Value> = query_parameters(method, action)
         .into_iter()
         .map(|(name, kind, description)| {
@@ -111,10 +119,21 @@ fn operation(info: &ResourceInfo, method: &str, action: &str, body: bool, named:
         })
         .collect();
     if body {
-        let content = if method == "patch" { json!({"type": "object"}) } else { schema(&own) };
-        parameters.insert(0, json!({"name": "body", "in": "body", "required": true, "schema": content}));
+        let content = if method == "patch" {
+            json!({"type": "object"})
+        } else {
+            schema(&own)
+        };
+        parameters.insert(
+            0,
+            json!({"name": "body", "in": "body", "required": true, "schema": content}),
+        );
     }
-    let consumes = if method == "patch" { patch_types(info) } else { vec!["*/*"] };
+    let consumes = if method == "patch" {
+        patch_types(info)
+    } else {
+        vec!["*/*"]
+    };
     json!({
         "description": format!("{action} {}", info.kind),
         "operationId": operation_id(info, action, named),

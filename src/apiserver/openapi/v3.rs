@@ -14,10 +14,16 @@ pub fn index(registry: &Registry) -> Value {
     let mut listed = Map::new();
     for (group, versions) in registry.groups() {
         for version in versions {
-            let path =
-                if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") };
+            let path = if group.is_empty() {
+                format!("api/{version}")
+            } else {
+                format!("apis/{group}/{version}")
+            };
             let hash = hash(&registry.in_version(&group, &version));
-            listed.insert(path.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}")}));
+            listed.insert(
+                path.clone(),
+                json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}")}),
+            );
         }
     }
     json!({"paths": listed})
@@ -29,12 +35,19 @@ fn hash(served: &[std::sync::Arc<ResourceInfo>]) -> String {
     digest.update(concat!(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION")));
     digest.update(KUBERNETES_VERSION);
     for info in served {
-        digest.update(format!("{}/{}/{}/{}/{}", info.plural, info.kind, info.namespaced, info.status, info.list_kind));
+        digest.update(format!(
+            "{}/{}/{}/{}/{}",
+            info.plural, info.kind, info.namespaced, info.status, info.list_kind
+        ));
         if let SchemaSource::Custom(schema) = &info.source {
             digest.update(schema.to_string());
         }
     }
-    digest.finalize().iter().map(|byte| format!("{byte:02X}")).collect()
+    digest
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02X}"))
+        .collect()
 }
 
 /// Answers `/openapi/v3/api/VERSION` (empty group) and `/openapi/v3/apis/GROUP/VERSION`.
@@ -50,7 +63,10 @@ pub fn document(registry: &Registry, group: &str, version: &str) -> Option<Value
         for entry in paths(info) {
             let mut item = Map::new();
             for (method, action, body) in &entry.operations {
-                item.insert((*method).to_owned(), operation(info, method, action, *body, entry.named));
+                item.insert(
+                    (*method).to_owned(),
+                    operation(info, method, action, *body, entry.named),
+                );
             }
             item.insert("parameters".to_owned(), path_parameters(info, entry.named));
             all_paths.insert(entry.path, item.into());
@@ -77,15 +93,16 @@ fn wrap_reference(schema: &mut Map<String, Value>) {
 }
 
 fn path_parameters(info: &ResourceInfo, named: bool) -> Value {
-    let parameter = |name: &str, description: &str| {
-        json!({"name": name, "in": "path", "required": true, "description": description, "schema": {"type": "string", "uniqueItems": true}})
-    };
+    let parameter = |name: &str, description: &str| json!({"name": name, "in": "path", "required": true, "description": description, "schema": {"type": "string", "uniqueItems": true}});
     let mut parameters = Vec::new();
     if named {
         parameters.push(parameter("name", &format!("name of the {}", info.kind)));
     }
     if info.namespaced {
-        parameters.push(parameter("namespace", "object name and auth scope, such as for teams and projects"));
+        parameters.push(parameter(
+            "namespace",
+            "object name and auth scope, such as for teams and projects",
+        ));
     }
     parameters.into()
 }
@@ -93,7 +110,11 @@ fn path_parameters(info: &ResourceInfo, named: bool) -> Value {
 fn operation(info: &ResourceInfo, method: &str, action: &str, body: bool, named: bool) -> Value {
     let own = kinds::name(info);
     let schema = |name: &str| json!({"schema": {"$ref": format!("#/components/schemas/{name}")}});
-    let answer = if action == "list" { format!("{own}List") } else { own.clone() };
+    let answer = if action == "list" {
+        format!("{own}List")
+    } else {
+        own.clone()
+    };
     let parameters: Vec<Value> = query_parameters(method, action)
         .into_iter()
         .map(|(name, kind, description)| {
@@ -110,7 +131,10 @@ fn operation(info: &ResourceInfo, method: &str, action: &str, body: bool, named:
     });
     if body {
         let content: Map<String, Value> = if method == "patch" {
-            patch_types(info).into_iter().map(|media| (media.to_owned(), json!({"schema": {"type": "object"}}))).collect()
+            patch_types(info)
+                .into_iter()
+                .map(|media| (media.to_owned(), json!({"schema": {"type": "object"}})))
+                .collect()
         } else {
             [("*/*".to_owned(), schema(&own))].into_iter().collect()
         };
@@ -133,9 +157,13 @@ mod tests {
 
     #[test]
     fn a_changed_schema_changes_the_hash_and_nothing_else_does() {
-        let url = |registry: &Registry, path: &str| index(registry)["paths"][path]["serverRelativeURL"].clone();
+        let url =
+            |registry: &Registry, path: &str| index(registry)["paths"][path]["serverRelativeURL"].clone();
         let (one, other) = (with_widgets("integer"), with_widgets("string"));
-        assert_ne!(url(&one, "apis/differ.test/v1"), url(&other, "apis/differ.test/v1"));
+        assert_ne!(
+            url(&one, "apis/differ.test/v1"),
+            url(&other, "apis/differ.test/v1")
+        );
         assert_eq!(url(&one, "api/v1"), url(&other, "api/v1"));
     }
 
@@ -149,8 +177,13 @@ mod tests {
         assert!(parameters.iter().any(|p| p["name"] == "fieldValidation"));
         let widget = &document["components"]["schemas"]["test.differ.v1.Widget"];
         assert_eq!(widget["x-kubernetes-group-version-kind"], json!([kind]));
-        assert_eq!(widget["properties"]["spec"]["properties"]["size"]["type"], "integer");
-        assert!(document["components"]["schemas"]["io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"].is_object());
+        assert_eq!(
+            widget["properties"]["spec"]["properties"]["size"]["type"],
+            "integer"
+        );
+        assert!(
+            document["components"]["schemas"]["io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"].is_object()
+        );
     }
 
     #[test]
@@ -162,7 +195,10 @@ mod tests {
                 let text = document.to_string();
                 for rest in text.split("#/components/schemas/").skip(1) {
                     let name = rest.split('"').next().expect("name");
-                    assert!(document["components"]["schemas"][name].is_object(), "{name} in {group}/{version}");
+                    assert!(
+                        document["components"]["schemas"][name].is_object(),
+                        "{name} in {group}/{version}"
+                    );
                 }
             }
         }

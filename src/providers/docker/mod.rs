@@ -9,6 +9,7 @@ pub mod cloud_config;
 mod errors;
 mod image;
 mod launch;
+mod local;
 mod log;
 pub mod script;
 mod spec;

@@ -1,0 +1,285 @@
+//! Removes a cluster: machines, containers, kubeconfig entries, objects; also what is left when the objects are lost.
+
+use std::{sync::Arc, time::Duration};
+
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams},
+};
+use serde_json::json;
+
+use super::{
+    ClusterError, Infrastructure, Story, access,
+    running::{self, Controllers, Deadline, beside, machines_of},
+};
+use crate::{
+    api::{
+        labels,
+        v1alpha1::{Cluster, Machine},
+    },
+    client::{Session, kinds},
+    kubeconfig::Paths,
+    providers::docker::DockerActuator,
+};
+
+/// Kinds whose objects bear the cluster's label and go with it.
+const COMPANY: [&str; 5] = [
+    "DockerMachine",
+    "HollowMachine",
+    "Config",
+    "MachineSet",
+    "MachineDeployment",
+];
+
+/// What was removed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Deleted {
+    /// Machines.
+    pub machines: Vec<String>,
+    /// Containers that no object stood for.
+    pub containers: Vec<String>,
+    /// Whether there were kubeconfig entries.
+    pub kubeconfig: bool,
+}
+
+/// Removes a cluster.
+pub async fn delete(
+    session: &mut Session,
+    name: &str,
+    namespace: &str,
+    paths: &Paths,
+    story: &Arc<dyn Story>,
+    limit: Duration,
+) -> Result<Deleted, ClusterError> {
+    let deadline = Deadline::new(limit, format!("the deletion of cluster {name}"));
+    let clusters: Api<Cluster> = Api::namespaced(session.client.clone(), namespace);
+    let cluster = match clusters.get_opt(name).await {
+        Ok(found) => found,
+        Err(kube::Error::Api(status)) if status.code == 404 => None,
+        Err(error) => return Err(ClusterError::api(format!("can't look for cluster {name}"))(error)),
+    };
+    let machines = machines_of(&session.client, name, namespace).await?;
+    let hollow = cluster.is_some() && machines.iter().all(|m| !is_docker(m)) && !machines.is_empty();
+    let docker = if hollow {
+        Ok(None)
+    } else {
+        running::docker(None).await.map(Some)
+    };
+    if cluster.is_none() && machines.is_empty() {
+        return leftovers(session, name, namespace, paths, docker, story.as_ref()).await;
+    }
+    let needs_docker = machines.iter().any(is_docker);
+    let docker = match docker {
+        Ok(docker) => docker,
+        Err(error) if needs_docker => return Err(error),
+        Err(_) => None,
+    };
+    if let Some(server) = &mut session.server {
+        server
+            .serve(None)
+            .await
+            .map_err(crate::client::ClientError::from)?;
+    }
+    let actuators = running::actuators(&session.client, docker.clone());
+    let mut controllers = Controllers::start(session, actuators, story.as_ref()).await?;
+    let gone = beside(
+        &mut controllers,
+        remove_objects(session, name, namespace, machines, story.as_ref(), &deadline),
+    )
+    .await;
+    if let Some(controllers) = controllers {
+        controllers.stop().await;
+    }
+    let machines = gone?;
+    let containers = remaining_containers(docker.as_deref(), name).await?;
+    Ok(Deleted {
+        machines,
+        containers,
+        kubeconfig: access::forget(paths, name)?,
+    })
+}
+
+/// What is there when no object is: containers, kubeconfig entries, Secrets.
+async fn leftovers(
+    session: &Session,
+    name: &str,
+    namespace: &str,
+    paths: &Paths,
+    docker: Result<Option<Arc<DockerActuator>>, ClusterError>,
+    story: &dyn Story,
+) -> Result<Deleted, ClusterError> {
+    let (docker, note) = match docker {
+        Ok(docker) => (docker, None),
+        Err(ClusterError::Docker(error)) => (None, Some(format!(" (Docker could not be asked: {error})"))),
+        Err(error) => return Err(error),
+    };
+    let containers = remaining_containers(docker.as_deref(), name).await?;
+    let kubeconfig = access::forget(paths, name)?;
+    let objects = remove_company(&session.client, name, namespace).await?;
+    if containers.is_empty() && !kubeconfig && !objects {
+        return Err(ClusterError::NoCluster {
+            name: name.to_owned(),
+            note,
+        });
+    }
+    story.warn(&format!(
+        "cluster \"{name}\" had no Cluster object any more; what was left of it is gone"
+    ));
+    Ok(Deleted {
+        machines: Vec::new(),
+        containers,
+        kubeconfig,
+    })
+}
+
+async fn remaining_containers(
+    docker: Option<&DockerActuator>,
+    name: &str,
+) -> Result<Vec<String>, ClusterError> {
+    let Some(docker) = docker else {
+        return Ok(Vec::new());
+    };
+    docker
+        .remove_cluster(name)
+        .await
+        .map_err(|source| ClusterError::Engine {
+            what: format!("can't remove the containers of cluster {name}"),
+            source,
+        })
+}
+
+fn is_docker(machine: &Machine) -> bool {
+    let kind = machine
+        .spec
+        .infrastructure_ref
+        .as_ref()
+        .and_then(|r| r.kind.as_deref());
+    kind == Some(Infrastructure::Docker.kind())
+}
+
+/// Removes workers first and the control plane last: Nodes can only be removed while it answers.
+async fn remove_objects(
+    session: &Session,
+    name: &str,
+    namespace: &str,
+    machines: Vec<Machine>,
+    story: &dyn Story,
+    deadline: &Deadline,
+) -> Result<Vec<String>, ClusterError> {
+    let (last, first): (Vec<_>, Vec<_>) = machines.into_iter().partition(Machine::is_control_plane);
+    let mut removed = Vec::new();
+    for (step, group) in [("Deleting workers", first), ("Deleting the control plane", last)] {
+        if group.is_empty() {
+            continue;
+        }
+        story.step(step);
+        let names: Vec<String> = group.iter().map(ResourceExt::name_any).collect();
+        delete_machines(&session.client, namespace, &names).await?;
+        until_gone(session, namespace, &names, story, deadline).await?;
+        removed.extend(names);
+    }
+    story.step("Deleting objects");
+    remove_company(&session.client, name, namespace).await?;
+    let clusters: Api<Cluster> = Api::namespaced(session.client.clone(), namespace);
+    let failed = || ClusterError::api(format!("can't delete cluster {name}"));
+    match clusters.delete(name, &DeleteParams::background()).await {
+        Ok(_) => {}
+        Err(kube::Error::Api(status)) if status.code == 404 => return Ok(removed),
+        Err(error) => return Err(failed()(error)),
+    }
+    while clusters.get_opt(name).await.map_err(failed())?.is_some() {
+        deadline
+            .pause(session.target.is_embedded(), "the Cluster object is still there")
+            .await?;
+    }
+    Ok(removed)
+}
+
+/// Deletes machines at once. Pods need not move first: the whole cluster goes.
+async fn delete_machines(client: &Client, namespace: &str, names: &[String]) -> Result<(), ClusterError> {
+    let api: Api<Machine> = Api::namespaced(client.clone(), namespace);
+    let patch =
+        json!({ "metadata": { "annotations": { labels::EXCLUDE_NODE_DRAINING: "cluster is deleted" } } });
+    futures::future::try_join_all(names.iter().map(|name| {
+        let (api, patch) = (&api, &patch);
+        async move {
+            let done = async {
+                api.patch(name, &PatchParams::default(), &Patch::Merge(patch))
+                    .await?;
+                api.delete(name, &DeleteParams::background()).await
+            };
+            match done.await {
+                Ok(_) => Ok(()),
+                Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+                Err(error) => Err(ClusterError::api(format!("can't delete machine {name}"))(error)),
+            }
+        }
+    }))
+    .await?;
+    Ok(())
+}
+
+/// Waits until machines are gone.
+pub async fn until_gone(
+    session: &Session,
+    namespace: &str,
+    names: &[String],
+    story: &dyn Story,
+    deadline: &Deadline,
+) -> Result<(), ClusterError> {
+    let api: Api<Machine> = Api::namespaced(session.client.clone(), namespace);
+    loop {
+        let left: Vec<Machine> = api
+            .list(&ListParams::default())
+            .await
+            .map_err(ClusterError::api("can't list machines"))?
+            .items
+            .into_iter()
+            .filter(|m| names.contains(&m.name_any()))
+            .collect();
+        let Some(one) = left.first() else {
+            return Ok(());
+        };
+        let text = format!(
+            "{} of {} machines are left, {} among them",
+            left.len(),
+            names.len(),
+            one.name_any()
+        );
+        story.detail(&text);
+        deadline.pause(session.target.is_embedded(), &text).await?;
+    }
+}
+
+/// Deletes the objects that bear the cluster's label. Returns whether there were any.
+async fn remove_company(client: &Client, cluster: &str, namespace: &str) -> Result<bool, ClusterError> {
+    let selector = format!("{}={cluster}", labels::CLUSTER_NAME);
+    let parameters = ListParams::default().labels(&selector);
+    let mut any = false;
+    for kind in COMPANY.into_iter().filter_map(kinds::own_by_kind) {
+        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &kind.api_resource());
+        let found = match api.list(&parameters).await {
+            Ok(list) => list.items,
+            Err(kube::Error::Api(status)) if status.code == 404 => continue,
+            Err(error) => {
+                return Err(ClusterError::api(format!("can't list {}", kind.full_name()))(
+                    error,
+                ));
+            }
+        };
+        for object in found {
+            match api.delete(&object.name_any(), &DeleteParams::background()).await {
+                Ok(_) => any = true,
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                Err(error) => {
+                    return Err(ClusterError::api(format!(
+                        "can't delete {}/{}",
+                        kind.full_name(),
+                        object.name_any()
+                    ))(error));
+                }
+            }
+        }
+    }
+    Ok(any)
+}
