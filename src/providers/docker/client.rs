@@ -32,7 +32,7 @@ use super::{
 use crate::providers::{ActuatorError, Deletion};
 
 /// Where a daemon listens unless `DOCKER_HOST` says something else.
-const SOCKET: &str = "/var/run/docker.sock";
+const SOCKET: &str = spec::SOCKET;
 /// Oldest API that has what is needed: private cgroup namespaces (Docker 20.10).
 const OLDEST_API: (usize, usize) = (1, 41);
 /// How long a daemon may take to say its version.
@@ -221,6 +221,7 @@ impl Engine {
         let driver = info.driver.unwrap_or_default();
         Ok(spec::Host {
             lib_modules: true,
+            docker_socket: true,
             userns_remap: options.iter().any(|o| o.contains("name=userns")),
             device_mapper: matches!(driver.as_str(), "btrfs" | "zfs" | "devicemapper"),
         })

@@ -41,7 +41,9 @@ pub(super) struct Work<'a> {
 pub(super) struct Launcher {
     engine: Engine,
     host: OnceCell<Host>,
+    /// Things that the daemon's host turned out not to have.
     no_lib_modules: AtomicBool,
+    no_docker_socket: AtomicBool,
     known: Mutex<Known>,
 }
 
@@ -78,6 +80,7 @@ impl Launcher {
             engine,
             host: OnceCell::new(),
             no_lib_modules: AtomicBool::new(false),
+            no_docker_socket: AtomicBool::new(false),
             known: Mutex::default(),
         }
     }
@@ -173,13 +176,7 @@ impl Launcher {
             let body = spec::container(work.spec, work.settings, &around)?;
             let id = match self.engine.create(name, body).await {
                 Ok(id) => id,
-                Err(e)
-                    if errors::missing_mount(&e).as_deref() == Some("/lib/modules")
-                        && around.host.lib_modules =>
-                {
-                    self.no_lib_modules.store(true, Ordering::Relaxed);
-                    continue;
-                }
+                Err(e) if self.goes_without(around.host, &e) => continue,
                 Err(e) => return Ok(Err(e)),
             };
             let started = match self.engine.put(&id, archive.clone()).await {
@@ -202,11 +199,27 @@ impl Launcher {
         }
     }
 
+    /// Whether the container can be made without what the daemon's host does not have.
+    fn goes_without(&self, asked: &Host, error: &EngineError) -> bool {
+        match errors::missing_mount(error).as_deref() {
+            Some(spec::LIB_MODULES) => {
+                self.no_lib_modules.store(true, Ordering::Relaxed);
+                asked.lib_modules
+            }
+            Some(spec::SOCKET) => {
+                self.no_docker_socket.store(true, Ordering::Relaxed);
+                asked.docker_socket
+            }
+            _ => false,
+        }
+    }
+
     async fn host(&self) -> Result<Host, ActuatorError> {
         let found = self.host.get_or_try_init(|| self.engine.host()).await;
         let found = found.map_err(|e| explain(Attempt::Other("say what it can"), &e))?;
         Ok(Host {
             lib_modules: !self.no_lib_modules.load(Ordering::Relaxed),
+            docker_socket: !self.no_docker_socket.load(Ordering::Relaxed),
             ..found.clone()
         })
     }

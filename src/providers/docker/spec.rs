@@ -20,6 +20,11 @@ use crate::{
 
 /// Network of all containers.
 pub const NETWORK: &str = "cinder";
+/// Kernel modules of the host.
+pub(super) const LIB_MODULES: &str = "/lib/modules";
+/// Where a Docker daemon listens. Controllers that make containers from inside a cluster run on its control plane and
+/// need it there, as in cinder.
+pub(super) const SOCKET: &str = "/var/run/docker.sock";
 /// Port of the API server in a control-plane container.
 pub(super) const API_PORT: u16 = 6443;
 /// How long the init system may take to come up, in seconds.
@@ -58,6 +63,8 @@ pub(super) enum Capabilities {
 pub(super) struct Host {
     /// It has kernel modules in files.
     pub(super) lib_modules: bool,
+    /// Its daemon listens at [`SOCKET`].
+    pub(super) docker_socket: bool,
     /// Containers have a user namespace of their own unless told otherwise.
     pub(super) userns_remap: bool,
     /// Its storage driver needs `/dev/mapper` (Btrfs, ZFS, device mapper).
@@ -292,7 +299,7 @@ pub(super) fn container(
         stop_signal: Some("SIGRTMIN+3".to_owned()),
         host_config: Some(HostConfig {
             port_bindings: Some(bindings),
-            ..host_config(settings, around.host)
+            ..host_config(spec.role, settings, around.host)
         }),
         ..ContainerCreateBody::default()
     };
@@ -333,7 +340,7 @@ fn labels(spec: &InstanceSpec, settings: &DockerMachineSpec) -> HashMap<String, 
 
 /// What containers of all machines have in common. The cgroup namespace is private on hosts with cgroup v1 too:
 /// with the host's own, systemd and kubelet leave cgroups behind on the host.
-fn host_config(settings: &DockerMachineSpec, host: &Host) -> HostConfig {
+fn host_config(role: Role, settings: &DockerMachineSpec, host: &Host) -> HostConfig {
     let exec = || "exec".to_owned();
     let bind = |path: &str, read_only: bool| Mount {
         target: Some(path.to_owned()),
@@ -344,7 +351,11 @@ fn host_config(settings: &DockerMachineSpec, host: &Host) -> HostConfig {
     };
     let mut mounts = Vec::new();
     if host.lib_modules {
-        mounts.push(bind("/lib/modules", true));
+        mounts.push(bind(LIB_MODULES, true));
+    }
+    let mounted = |m: &crate::api::v1alpha1::Mount| m.container_path == SOCKET;
+    if role == Role::ControlPlane && host.docker_socket && !settings.extra_mounts.iter().any(mounted) {
+        mounts.push(bind(SOCKET, false));
     }
     if host.device_mapper {
         mounts.push(bind("/dev/mapper", false));
@@ -418,6 +429,7 @@ mod tests {
 
     const HOST: Host = Host {
         lib_modules: true,
+        docker_socket: true,
         userns_remap: false,
         device_mapper: false,
     };
@@ -490,6 +502,7 @@ mod tests {
         infrastructure["environment"] = json!({"NO_PROXY": "b", "X": "y"});
         let host = Host {
             lib_modules: false,
+            docker_socket: false,
             userns_remap: true,
             device_mapper: true,
         };
