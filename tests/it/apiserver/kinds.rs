@@ -15,6 +15,9 @@ cases! {
 }
 
 async fn namespaces_take_their_content_along(place: Place) {
+    if place.is_uncontrolled() {
+        return place.end().await;
+    }
     let api = place.configmaps();
     let mut held = configmap("held", &[]);
     held.metadata.finalizers = Some(vec!["case.test/hold".into()]);

@@ -13,6 +13,7 @@ mod watches;
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::api::{DeleteParams, ObjectMeta, PostParams};
 use kube::{Api, Client};
@@ -23,6 +24,10 @@ use machinectl::time::SystemClock;
 pub(crate) struct Place {
     pub(crate) client: Client,
     pub(crate) namespace: String,
+    /// Minor version of a real server.
+    minor: u32,
+    /// Whether a real server has its controllers.
+    controlled: bool,
     /// Kept so that the embedded server lives as long as the case.
     _server: Option<Server>,
 }
@@ -31,7 +36,7 @@ impl Place {
     pub(crate) async fn embedded() -> Self {
         let server = Server::in_memory(Arc::new(SystemClock));
         let client = server.client();
-        Self::new(client, Some(server)).await
+        Self::new(client, Some(server), u32::MAX, true).await
     }
 
     /// Nothing when no real server is given.
@@ -42,10 +47,21 @@ impl Place {
         let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default())
             .await
             .unwrap();
-        Some(Self::new(Client::try_from(config).unwrap(), None).await)
+        let client = Client::try_from(config).unwrap();
+        let minor = client
+            .apiserver_version()
+            .await
+            .unwrap()
+            .minor
+            .trim_end_matches('+')
+            .parse()
+            .unwrap();
+        let leases: Api<Lease> = Api::namespaced(client.clone(), "kube-system");
+        let controlled = leases.get_opt("kube-controller-manager").await.unwrap().is_some();
+        Some(Self::new(client, None, minor, controlled).await)
     }
 
-    async fn new(client: Client, server: Option<Server>) -> Self {
+    async fn new(client: Client, server: Option<Server>, minor: u32, controlled: bool) -> Self {
         let namespaces: Api<Namespace> = Api::all(client.clone());
         let wanted = Namespace {
             metadata: ObjectMeta {
@@ -58,6 +74,8 @@ impl Place {
         Self {
             client,
             namespace: made.metadata.name.unwrap(),
+            minor,
+            controlled,
             _server: server,
         }
     }
@@ -77,6 +95,16 @@ impl Place {
     /// Whether the server is a real one.
     pub(crate) fn is_real(&self) -> bool {
         self._server.is_none()
+    }
+
+    /// Whether the server is too old for a case that needs this minor version.
+    pub(crate) fn is_older_than(&self, minor: u32) -> bool {
+        self.minor < minor
+    }
+
+    /// Whether nobody is there to collect garbage and to empty namespaces.
+    pub(crate) fn is_uncontrolled(&self) -> bool {
+        !self.controlled
     }
 
     pub(crate) async fn end(&self) {
