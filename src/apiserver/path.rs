@@ -33,11 +33,7 @@ pub(crate) struct ResourcePath {
 
 /// Takes a path (without the query) apart.
 pub(crate) fn parse(path: &str) -> Target {
-    let decoded: Vec<String> = path
-        .trim_matches('/')
-        .split('/')
-        .map(|part| percent_decode(part))
-        .collect();
+    let decoded: Vec<String> = path.trim_matches('/').split('/').map(percent_decode).collect();
     let parts: Vec<&str> = decoded.iter().map(String::as_str).collect();
     let (group, version, rest) = match parts.as_slice() {
         ["api"] => return Target::CoreVersions,
@@ -110,36 +106,32 @@ pub(crate) fn query(text: &str) -> Vec<(String, String)> {
 mod tests {
     use super::*;
 
-    fn resource(path: &str) -> (String, String, String, String, String, String) {
+    /// Group, version, namespace, resource, name and subresource.
+    fn resource(path: &str) -> [String; 6] {
         let Target::Resource(p) = parse(path) else {
             panic!("{path} names no resource")
         };
-        (p.group, p.version, p.namespace, p.resource, p.name, p.subresource)
-    }
-
-    fn parts(p: [&str; 6]) -> (String, String, String, String, String, String) {
-        let [a, b, c, d, e, f] = p.map(str::to_owned);
-        (a, b, c, d, e, f)
+        [p.group, p.version, p.namespace, p.resource, p.name, p.subresource]
     }
 
     #[test]
     fn objects_are_found_with_and_without_namespace() {
-        assert_eq!(resource("/api/v1/nodes"), parts(["", "v1", "", "nodes", "", ""]));
+        assert_eq!(resource("/api/v1/nodes"), (["", "v1", "", "nodes", "", ""]));
         assert_eq!(
             resource("/api/v1/namespaces/x"),
-            parts(["", "v1", "", "namespaces", "x", ""])
+            (["", "v1", "", "namespaces", "x", ""])
         );
         assert_eq!(
             resource("/api/v1/namespaces/x/status"),
-            parts(["", "v1", "", "namespaces", "x", "status"])
+            (["", "v1", "", "namespaces", "x", "status"])
         );
         assert_eq!(
             resource("/api/v1/namespaces/x/pods/y/log"),
-            parts(["", "v1", "x", "pods", "y", "log"])
+            (["", "v1", "x", "pods", "y", "log"])
         );
         assert_eq!(
             resource("/apis/apps/v1/namespaces/x/deployments/y/scale"),
-            parts(["apps", "v1", "x", "deployments", "y", "scale"])
+            (["apps", "v1", "x", "deployments", "y", "scale"])
         );
     }
 
@@ -161,7 +153,7 @@ mod tests {
 
     #[test]
     fn percent_signs_are_undone_once() {
-        assert_eq!(resource("/api/v1/nodes/a%2Fb").4, "a/b");
+        assert_eq!(resource("/api/v1/nodes/a%2Fb")[4], "a/b");
         assert_eq!(percent_decode("%zz%4"), "%zz%4");
         assert_eq!(
             query("labelSelector=a%3D2&x"),

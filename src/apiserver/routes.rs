@@ -49,21 +49,21 @@ async fn route(server: &Server, parts: Parts, body: Body) -> Result<Response, Ap
         Target::Resource(path) => resource(server, path, user, parts, body).await,
         _ if !matches!(parts.method, Method::GET | Method::HEAD) => Err(ApiError::method_not_allowed()),
         Target::Other if text.starts_with("/openapi/") => describe(server, text, accept_of(&parts.headers)),
-        Target::Other => other(text),
-        target => discover(server, &target, &parts),
+        Target::Other => Ok(other(text)),
+        target => Ok(discover(server, &target, &parts)),
     }
 }
 
-fn other(path: &str) -> Result<Response, ApiError> {
+fn other(path: &str) -> Response {
     let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
     match first {
-        "healthz" | "livez" | "readyz" => Ok(text(StatusCode::OK, "text/plain; charset=utf-8", "ok".into())),
-        "version" => Ok(json_response(200, &discovery::version())),
-        "" => Ok(json_response(
+        "healthz" | "livez" | "readyz" => text(StatusCode::OK, "text/plain; charset=utf-8", "ok".into()),
+        "version" => json_response(200, &discovery::version()),
+        "" => json_response(
             200,
             &serde_json::json!({"paths": ["/api", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]}),
-        )),
-        _ => Ok(page_not_found()),
+        ),
+        _ => page_not_found(),
     }
 }
 
@@ -134,7 +134,7 @@ fn accept_of(headers: &HeaderMap) -> &str {
         .unwrap_or_default()
 }
 
-fn discover(server: &Server, target: &Target, parts: &Parts) -> Result<Response, ApiError> {
+fn discover(server: &Server, target: &Target, parts: &Parts) -> Response {
     let registry = server.registry();
     let host = parts
         .headers
@@ -149,7 +149,7 @@ fn discover(server: &Server, target: &Target, parts: &Parts) -> Result<Response,
         if let Ok(value) = HeaderValue::from_str(&form.content_type()) {
             response.headers_mut().insert(header::CONTENT_TYPE, value);
         }
-        return Ok(response);
+        return response;
     }
     let found: Option<Value> = match target {
         Target::CoreVersions => Some(discovery::api_versions(host)),
@@ -158,7 +158,7 @@ fn discover(server: &Server, target: &Target, parts: &Parts) -> Result<Response,
         Target::Version { group, version } => discovery::resource_list(&registry, group, version),
         Target::Resource(_) | Target::Other => None,
     };
-    Ok(found.map_or_else(page_not_found, |value| json_response(200, &value)))
+    found.map_or_else(page_not_found, |value| json_response(200, &value))
 }
 
 async fn resource(

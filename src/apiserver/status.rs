@@ -272,11 +272,6 @@ impl ApiError {
         .with_causes(causes)
     }
 
-    /// The object breaks rules.
-    pub(crate) fn invalid(info: &ResourceInfo, name: &str, errors: &[FieldError]) -> Self {
-        Self::invalid_kind(&info.group, &info.kind, name, errors)
-    }
-
     /// The patch cannot be applied to the object.
     pub(crate) fn unprocessable(message: &str) -> Self {
         Self::new(422, "Invalid", message)

@@ -19,7 +19,7 @@ use super::status::ApiError;
 use super::store::{Event, EventKind, Stored};
 
 /// How often a client that wants bookmarks gets one.
-const BOOKMARK_EVERY: Duration = Duration::from_mins(1);
+const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 /// How long a watch lasts at least and at most when the client does not say.
 const SHORTEST: u64 = 1800;
 const LONGEST: u64 = 3600;

@@ -49,8 +49,13 @@ fn summary(body: &[u8]) -> String {
         let text = String::from_utf8_lossy(&body[..body.len().min(SUMMARY)]).into_owned();
         return text + more;
     }
-    let hex: String = body.iter().take(SUMMARY).map(|b| format!("{b:02x}")).collect();
-    format!("{hex}{more}")
+    let digit = |n: u8| char::from_digit(u32::from(n), 16).unwrap_or('0');
+    let hex: String = body
+        .iter()
+        .take(SUMMARY)
+        .flat_map(|b| [digit(b >> 4), digit(b & 15)])
+        .collect();
+    hex + more
 }
 
 /// Says what is wrong with JSON as Go does, for the mistakes that are common.

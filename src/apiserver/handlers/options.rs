@@ -150,6 +150,10 @@ fn dry_run_errors(values: &[&str]) -> Vec<FieldError> {
 }
 
 /// What a list or watch asks for.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a parameter of its own in the API"
+)]
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ListOptions {
     pub(crate) labels: Labels,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::super::builtin::{ResourceInfo, ScalePaths, scale_schema};
 use super::super::object::meta;
 use super::super::schema::FieldError;
-use super::super::ssa::{self, Manager, SsaError};
+use super::super::ssa::{self, Manager};
 use super::super::status::{ApiError, json_response};
 use super::options::{WriteKind, WriteOptions};
 use super::write::{Target, guaranteed};
@@ -161,8 +161,8 @@ fn change(
         subresource: "scale",
     };
     let now = call.server.now();
-    let mut managed = shown.clone();
-    meta::of_mut(&mut managed).insert(
+    let mut owned = shown.clone();
+    meta::of_mut(&mut owned).insert(
         "managedFields".to_owned(),
         shown_managers(info, paths, live).into(),
     );
@@ -172,7 +172,7 @@ fn change(
             let applied: Value = crate::yaml::from_str(text)
                 .map_err(|e| ApiError::bad_request(format!("error decoding YAML: {e}")))?;
             ssa::apply(
-                Some(&managed),
+                Some(&owned),
                 &applied,
                 &manager,
                 scale_schema(),
@@ -180,7 +180,7 @@ fn change(
                 &[&["status"]],
                 now,
             )
-            .map_err(ssa_error)?
+            .map_err(|e| patch::ssa_error(&e))?
         }
         _ => match sent {
             Some(sent) => sent.clone(),
@@ -199,7 +199,7 @@ fn change(
     }
     if kind != WriteKind::Apply {
         ssa::track_update(
-            Some(&managed),
+            Some(&owned),
             &mut wanted,
             &manager,
             scale_schema(),
@@ -229,10 +229,6 @@ fn keep_managers(info: &ResourceInfo, paths: &ScalePaths, new: &mut Value, wante
     let version = info.api_version();
     let merged = ssa::scale_into_parent(&entries(new), &entries(wanted), &version, &[(&version, &path)]);
     meta::of_mut(new).insert("managedFields".to_owned(), Value::Array(merged));
-}
-
-fn ssa_error(error: SsaError) -> ApiError {
-    super::patch::ssa_error(&error)
 }
 
 /// Returns the replicas of a `Scale` that a client made.

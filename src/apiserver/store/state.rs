@@ -216,7 +216,7 @@ impl State {
 
     /// Puts an object in that was read from disk.
     pub(super) fn load(&mut self, stored: Stored) {
-        self.insert(Arc::new(stored));
+        self.insert(&Arc::new(stored));
     }
 
     fn resource(&mut self, name: &Arc<str>) -> &mut Resource {
@@ -226,7 +226,7 @@ impl State {
             .or_insert_with(|| Resource::new(born))
     }
 
-    fn insert(&mut self, stored: Arc<Stored>) -> Option<Arc<Stored>> {
+    fn insert(&mut self, stored: &Arc<Stored>) -> Option<Arc<Stored>> {
         let key = stored.key.clone();
         self.uids.insert(Arc::clone(&stored.uid), key.clone());
         for owner in &stored.owners {
@@ -240,7 +240,7 @@ impl State {
             .objects
             .entry(key.namespace.clone())
             .or_default()
-            .insert(key.name.clone(), Arc::clone(&stored));
+            .insert(key.name.clone(), Arc::clone(stored));
         match &previous {
             Some(previous) => {
                 for owner in previous.owners.iter().filter(|o| !stored.owners.contains(o)) {
@@ -281,7 +281,7 @@ impl State {
         let key = object.key.clone();
         self.version = object.version;
         let previous = match kind {
-            EventKind::Put => self.insert(Arc::clone(&object)),
+            EventKind::Put => self.insert(&object),
             EventKind::Delete => self.remove(&key),
         };
         let resource = self.resource(&key.resource);
@@ -314,19 +314,17 @@ impl State {
         let Some(resource) = self.resources.get(resource) else {
             return Vec::new();
         };
-        match namespace {
-            Some(namespace) => resource
+        if let Some(namespace) = namespace {
+            return resource
                 .objects
                 .get(namespace)
                 .into_iter()
                 .flat_map(|n| n.values().cloned())
-                .collect(),
-            None => {
-                let mut all = Vec::with_capacity(resource.count);
-                all.extend(resource.objects.values().flat_map(|n| n.values().cloned()));
-                all
-            }
+                .collect();
         }
+        let mut all = Vec::with_capacity(resource.count);
+        all.extend(resource.objects.values().flat_map(|n| n.values().cloned()));
+        all
     }
 
     fn check(&self, resource: &str, version: u64) -> Result<Option<&Resource>, Expired> {

@@ -1,6 +1,14 @@
 //! The behaviour of an API server, seen through `kube::Client`. Each case runs against the embedded server and, when
 //! `MACHINECTL_TEST_KUBECONFIG` names the kubeconfig of a real one, against that too: so the cases stay honest.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::needless_pass_by_value,
+    reason = "the cases are functions that tests call"
+)]
+
 mod custom;
 mod kinds;
 mod objects;
@@ -29,7 +37,7 @@ pub(crate) struct Place {
     /// Whether a real server has its controllers.
     controlled: bool,
     /// Kept so that the embedded server lives as long as the case.
-    _server: Option<Server>,
+    server: Option<Server>,
 }
 
 impl Place {
@@ -44,9 +52,10 @@ impl Place {
         let file = std::env::var_os("MACHINECTL_TEST_KUBECONFIG").filter(|f| !f.is_empty())?;
         rustls::crypto::ring::default_provider().install_default().ok();
         let kubeconfig = kube::config::Kubeconfig::read_from(file).unwrap();
-        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default())
-            .await
-            .unwrap();
+        let config =
+            kube::Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default())
+                .await
+                .unwrap();
         let client = Client::try_from(config).unwrap();
         let minor = client
             .apiserver_version()
@@ -76,7 +85,7 @@ impl Place {
             namespace: made.metadata.name.unwrap(),
             minor,
             controlled,
-            _server: server,
+            server,
         }
     }
 
@@ -94,7 +103,7 @@ impl Place {
 
     /// Whether the server is a real one.
     pub(crate) fn is_real(&self) -> bool {
-        self._server.is_none()
+        self.server.is_none()
     }
 
     /// Whether the server is too old for a case that needs this minor version.

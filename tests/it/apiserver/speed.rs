@@ -58,5 +58,12 @@ async fn hundreds_of_durable_writes_take_little_time() {
     );
     let server = Server::open(dir.path(), Arc::new(SystemClock)).await.unwrap();
     let api: Api<k8s_openapi::api::core::v1::ConfigMap> = Api::namespaced(server.client(), "default");
-    assert_eq!(api.list(&Default::default()).await.unwrap().items.len(), 220);
+    assert_eq!(
+        api.list(&kube::api::ListParams::default())
+            .await
+            .unwrap()
+            .items
+            .len(),
+        220
+    );
 }
