@@ -5,7 +5,7 @@
 //!
 //! What it does not do, on purpose:
 //! - admission webhooks, conversion webhooks, API aggregation; authorisation beyond "known users may do all";
-//! - protobuf and CBOR bodies: clients must speak JSON (kubelet: `contentType: application/json`);
+//! - protobuf in answers and CBOR: typed Go clients may send built-in kinds as protobuf, and get JSON;
 //! - `exec`, `attach`, `port-forward`, `log` and `proxy`: it does not reach into nodes;
 //! - controllers of workloads: a Deployment is stored, nobody makes Pods of it;
 //! - service account tokens, quotas, limit ranges, priority and preemption;

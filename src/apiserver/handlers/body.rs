@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::super::builtin::ResourceInfo;
+use super::super::builtin::{ResourceInfo, protobuf};
 use super::super::object::meta;
 use super::super::schema::Structural;
 use super::super::status::ApiError;
@@ -29,6 +29,9 @@ pub(crate) fn parse(call: &Call, kind: &str) -> Result<Value, ApiError> {
             let text = std::str::from_utf8(&call.body).map_err(|e| unrecognized(&e.to_string()))?;
             crate::yaml::from_str(text).map_err(|e| unrecognized(&e.to_string()))
         }
+        protobuf::MEDIA_TYPE if !call.info.custom => {
+            protobuf::decode(&call.body).map_err(|e| unrecognized(&e.to_string()))
+        }
         _ if call.info.custom => Err(ApiError::unsupported_media_type(&[
             "application/json",
             "application/yaml",
@@ -36,6 +39,7 @@ pub(crate) fn parse(call: &Call, kind: &str) -> Result<Value, ApiError> {
         _ => Err(ApiError::unsupported_media_type(&[
             "application/json",
             "application/yaml",
+            protobuf::MEDIA_TYPE,
         ])),
     }
 }
