@@ -1,4 +1,4 @@
-//! The part of Kubernetes' JSONPath that printer columns use: fields, indexes, slices, wildcards and filters such as
+//! The part of Kubernetes' `JSONPath` that printer columns use: fields, indexes, slices, wildcards and filters such as
 //! `.metadata.ownerReferences[?(@.kind=="Machine")].name`. It must not print; it only finds values.
 
 use serde_json::Value;

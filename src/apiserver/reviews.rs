@@ -116,7 +116,7 @@ fn check_namespace(object: &Value, spec: &Value) -> Option<FieldError> {
 mod tests {
     use super::*;
 
-    fn ask(kind: &str, spec: Value) -> Result<Value, Vec<FieldError>> {
+    fn ask(kind: &str, spec: &Value) -> Result<Value, Vec<FieldError>> {
         let mut tokens = Tokens::default();
         tokens.insert("t0ken", UserInfo::new("joe", "", Vec::new()));
         answer(
@@ -131,11 +131,11 @@ mod tests {
     fn the_administrator_may_do_all_and_is_told_who_he_is() {
         let review = ask(
             "SelfSubjectAccessReview",
-            json!({"resourceAttributes": {"verb": "get"}}),
+            &json!({"resourceAttributes": {"verb": "get"}}),
         )
         .expect("answer");
         assert_eq!(review["status"], json!({"allowed": true}));
-        let review = ask("SelfSubjectReview", json!({})).expect("answer");
+        let review = ask("SelfSubjectReview", &json!({})).expect("answer");
         assert_eq!(
             review["status"]["userInfo"],
             json!({"username": "kubernetes-admin", "groups": ["system:masters", "system:authenticated"]})
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_question_about_nothing_is_refused() {
-        let errors = ask("SelfSubjectAccessReview", json!({})).expect_err("refused");
+        let errors = ask("SelfSubjectAccessReview", &json!({})).expect_err("refused");
         assert_eq!(
             errors[0].to_string(),
             "spec.resourceAttributes: Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified"
@@ -154,11 +154,11 @@ mod tests {
     #[test]
     fn tokens_are_told_apart() {
         assert_eq!(
-            ask("TokenReview", json!({"token": "t0ken"})).expect("answer")["status"]["user"]["username"],
+            ask("TokenReview", &json!({"token": "t0ken"})).expect("answer")["status"]["user"]["username"],
             "joe"
         );
-        let unknown = ask("TokenReview", json!({"token": "x"})).expect("answer");
+        let unknown = ask("TokenReview", &json!({"token": "x"})).expect("answer");
         assert!(unknown["status"].get("authenticated").is_none());
-        assert!(ask("TokenReview", json!({})).is_err());
+        assert!(ask("TokenReview", &json!({})).is_err());
     }
 }

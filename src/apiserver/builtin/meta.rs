@@ -240,11 +240,7 @@ fn validate_owners(owners: Option<&Value>, path: &str) -> Vec<FieldError> {
                 errors.push(FieldError::invalid(
                     format!("{at}.{field}"),
                     value,
-                    if field == "kind" {
-                        "must not be empty"
-                    } else {
-                        "must not be empty"
-                    },
+                    "must not be empty",
                 ));
             }
         }

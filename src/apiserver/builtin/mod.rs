@@ -41,7 +41,7 @@ pub struct Column {
     pub name: String,
     /// `string`, `integer`, `number`, `boolean` or `date`.
     pub kind: String,
-    /// OpenAPI format such as `name` or `int32`; may be empty.
+    /// `OpenAPI` format such as `name` or `int32`; may be empty.
     pub format: String,
     /// What the column means; shown by clients that ask.
     pub description: String,
@@ -116,6 +116,10 @@ impl std::fmt::Debug for SchemaSource {
 
 /// One served resource in one version.
 #[derive(Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "a description of a resource, not a state"
+)]
 pub struct ResourceInfo {
     /// API group; empty for the core group.
     pub group: String,
@@ -224,7 +228,7 @@ impl ResourceInfo {
     /// Returns the compiled schema; it is built on first use.
     pub fn schema(&self) -> &Structural {
         self.schema.get_or_init(|| match &self.source {
-            SchemaSource::Builtin(definition) => Structural::compile(&schemas::inlined(definition))
+            SchemaSource::Builtin(definition) => Structural::compile(&schemas::inlined(*definition))
                 .unwrap_or_else(|_| Structural::preserve_all()),
             SchemaSource::Custom(schema) => {
                 Structural::compile(schema).unwrap_or_else(|_| Structural::preserve_all())

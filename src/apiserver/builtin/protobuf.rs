@@ -93,7 +93,10 @@ impl<'a> Reader<'a> {
     }
 
     fn take(&mut self, length: u64) -> Result<&'a [u8], ProtobufError> {
-        let length = usize::try_from(length).ok().filter(|l| *l <= self.0.len()).ok_or(ProtobufError::Malformed)?;
+        let length = usize::try_from(length)
+            .ok()
+            .filter(|l| *l <= self.0.len())
+            .ok_or(ProtobufError::Malformed)?;
         let (taken, rest) = self.0.split_at(length);
         self.0 = rest;
         Ok(taken)
@@ -106,7 +109,12 @@ impl<'a> Reader<'a> {
         let key = self.varint()?;
         let raw = match key & 7 {
             0 => Raw::Number(self.varint()?),
-            1 => Raw::Number(self.take(8)?.try_into().map(u64::from_le_bytes).map_err(|_| ProtobufError::Malformed)?),
+            1 => Raw::Number(
+                self.take(8)?
+                    .try_into()
+                    .map(u64::from_le_bytes)
+                    .map_err(|_| ProtobufError::Malformed)?,
+            ),
             2 => {
                 let length = self.varint()?;
                 Raw::Bytes(self.take(length)?)
@@ -160,23 +168,38 @@ fn message_name(api_version: &str, kind: &str) -> Option<&'static str> {
     let own = format!("{package}.{version}.{kind}");
     let known = |name: &str| TABLE.get_key_value(name).map(|(key, _)| *key);
     // Options of deletion come under any group.
-    known(&own).or_else(|| if kind == "DeleteOptions" { known("meta.v1.DeleteOptions") } else { None })
+    known(&own).or_else(|| {
+        if kind == "DeleteOptions" {
+            known("meta.v1.DeleteOptions")
+        } else {
+            None
+        }
+    })
 }
 
-fn read_into(name: &str, bytes: &[u8], object: &mut Map<String, Value>, depth: usize) -> Result<(), ProtobufError> {
+fn read_into(
+    name: &str,
+    bytes: &[u8],
+    object: &mut Map<String, Value>,
+    depth: usize,
+) -> Result<(), ProtobufError> {
     let fields = TABLE.get(name).map_or(&[][..], Vec::as_slice);
     if depth > DEPTH {
         return Err(ProtobufError::Malformed);
     }
     let mut reader = Reader(bytes);
     while let Some((number, raw)) = reader.next()? {
-        let Some(field) = fields.iter().find(|field| field.number == number) else { continue };
+        let Some(field) = fields.iter().find(|field| field.number == number) else {
+            continue;
+        };
         if field.name.is_empty() {
             if let Raw::Bytes(bytes) = raw {
                 read_into(field.kind, bytes, object, depth + 1)?;
             }
         } else if field.map {
-            let Raw::Bytes(bytes) = raw else { return Err(ProtobufError::Malformed) };
+            let Raw::Bytes(bytes) = raw else {
+                return Err(ProtobufError::Malformed);
+            };
             let (key, value) = entry(field.kind, bytes, depth)?;
             let map = object.entry(field.name).or_insert_with(|| json!({}));
             if let Some(map) = map.as_object_mut() {
@@ -228,9 +251,9 @@ fn value(kind: &str, raw: &Raw<'_>, depth: usize) -> Result<Value, ProtobufError
         "Time" => time(bytes, "%Y-%m-%dT%H:%M:%SZ")?,
         "MicroTime" => time(bytes, "%Y-%m-%dT%H:%M:%S%.6fZ")?,
         "Quantity" => single(bytes)?.map_or_else(|| json!("0"), text),
-        "FieldsV1" | "RawExtension" => {
-            single(bytes)?.and_then(|json| serde_json::from_slice(json).ok()).unwrap_or(Value::Null)
-        }
+        "FieldsV1" | "RawExtension" => single(bytes)?
+            .and_then(|json| serde_json::from_slice(json).ok())
+            .unwrap_or(Value::Null),
         "IntOrString" => int_or_string(bytes)?,
         "ExtraValue" => {
             let mut items = Vec::new();
@@ -274,7 +297,9 @@ fn time(bytes: &[u8], form: &str) -> Result<Value, ProtobufError> {
         }
     }
     // A time that was never set is empty.
-    let Some(seconds) = seconds else { return Ok(Value::Null) };
+    let Some(seconds) = seconds else {
+        return Ok(Value::Null);
+    };
     let moment = Timestamp::new(seconds, nanos).map_err(|_| ProtobufError::Malformed)?;
     Ok(moment.strftime(form).to_string().into())
 }
@@ -321,14 +346,23 @@ mod tests {
                 "data": {"key": "value"}, "immutable": true})
         );
         let secret = bytes(2, &[bytes(1, b"k"), bytes(2, b"v")].concat());
-        assert_eq!(decode(&envelope("v1", "Secret", &secret)).expect("object")["data"], json!({"k": "dg=="}));
+        assert_eq!(
+            decode(&envelope("v1", "Secret", &secret)).expect("object")["data"],
+            json!({"k": "dg=="})
+        );
     }
 
     #[test]
     fn special_values_have_their_json_form() {
-        assert_eq!(int_or_string(&[vec![1 << 3, 1], bytes(3, b"50%")].concat()), Ok(json!("50%")));
+        assert_eq!(
+            int_or_string(&[vec![1 << 3, 1], bytes(3, b"50%")].concat()),
+            Ok(json!("50%"))
+        );
         assert_eq!(int_or_string(&[2 << 3, 7]), Ok(json!(7)));
-        assert_eq!(time(&[1 << 3, 60], "%Y-%m-%dT%H:%M:%SZ"), Ok(json!("1970-01-01T00:01:00Z")));
+        assert_eq!(
+            time(&[1 << 3, 60], "%Y-%m-%dT%H:%M:%SZ"),
+            Ok(json!("1970-01-01T00:01:00Z"))
+        );
         assert_eq!(time(&[], ""), Ok(Value::Null));
     }
 
@@ -336,13 +370,24 @@ mod tests {
     fn other_bytes_are_refused() {
         assert_eq!(decode(b"{}"), Err(ProtobufError::Prefix));
         assert_eq!(decode(b"k8s\0\x0a\x7f"), Err(ProtobufError::Malformed));
-        assert!(matches!(decode(&envelope("a.b/v1", "X", &[])), Err(ProtobufError::Unknown { .. })));
+        assert!(matches!(
+            decode(&envelope("a.b/v1", "X", &[])),
+            Err(ProtobufError::Unknown { .. })
+        ));
     }
 
     #[test]
     fn every_built_in_kind_but_one_can_be_read() {
-        for info in Registry::builtin().all().iter().filter(|info| info.kind != "CustomResourceDefinition") {
-            assert!(message_name(&info.api_version(), &info.kind).is_some(), "{}", info.kind);
+        for info in Registry::builtin()
+            .all()
+            .iter()
+            .filter(|info| info.kind != "CustomResourceDefinition")
+        {
+            assert!(
+                message_name(&info.api_version(), &info.kind).is_some(),
+                "{}",
+                info.kind
+            );
         }
         assert!(message_name("policy/v1", "DeleteOptions").is_some());
     }
@@ -353,8 +398,16 @@ mod tests {
             for field in fields {
                 let scalar = matches!(field.kind, "s" | "b" | "i" | "l" | "t" | "d");
                 let last = field.kind.rsplit('.').next().expect("name");
-                let special = matches!(last, "Time" | "MicroTime" | "Quantity" | "IntOrString" | "FieldsV1" | "RawExtension");
-                assert!(scalar || special || TABLE.contains_key(field.kind), "{} {}", field.name, field.kind);
+                let special = matches!(
+                    last,
+                    "Time" | "MicroTime" | "Quantity" | "IntOrString" | "FieldsV1" | "RawExtension"
+                );
+                assert!(
+                    scalar || special || TABLE.contains_key(field.kind),
+                    "{} {}",
+                    field.name,
+                    field.kind
+                );
             }
         }
     }

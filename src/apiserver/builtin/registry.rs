@@ -38,6 +38,7 @@ impl Registry {
 
     /// Returns a registry that also serves the versions of `crd`, replacing what that definition served before.
     /// A definition that is not established or is being removed serves nothing new, but what it serves stays.
+    #[must_use]
     pub fn with_crd(&self, definition: &Value) -> Self {
         let name = definition
             .pointer("/metadata/name")
@@ -54,6 +55,7 @@ impl Registry {
     }
 
     /// Returns a registry without the resources of the definition called `name` (`plural.group`).
+    #[must_use]
     pub fn without_crd(&self, name: &str) -> Self {
         Self::from_resources(
             self.resources

@@ -27,7 +27,7 @@ pub(super) fn of<T: schemars::JsonSchema>() -> (String, Map<String, Value>) {
 pub(crate) fn list_meta_definitions() -> (String, Map<String, Value>) {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ListMeta, ObjectMeta};
     let (name, mut definitions) = of::<ListMeta>();
-    definitions.extend(with_definitions(&(of::<ObjectMeta> as Definition)).1);
+    definitions.extend(with_definitions(of::<ObjectMeta>).1);
     (name, definitions)
 }
 
@@ -37,7 +37,7 @@ pub(super) fn definition_kind() -> (String, Map<String, Value>) {
 }
 
 /// Returns the definitions with the marks for lists, maps and merge keys added.
-pub(crate) fn with_definitions(definition: &Definition) -> (String, Map<String, Value>) {
+pub(crate) fn with_definitions(definition: Definition) -> (String, Map<String, Value>) {
     let (name, mut definitions) = definition();
     for (type_name, schema) in &mut definitions {
         mark(type_name, schema);
@@ -47,7 +47,7 @@ pub(crate) fn with_definitions(definition: &Definition) -> (String, Map<String, 
 
 /// Returns the schema with every reference replaced by what it refers to and without descriptions, as the structural
 /// schema compiler wants it. A type inside itself becomes an object with unknown fields.
-pub(super) fn inlined(definition: &Definition) -> Value {
+pub(super) fn inlined(definition: Definition) -> Value {
     let (name, definitions) = with_definitions(definition);
     let mut inside = Vec::new();
     resolve(&name, &definitions, &mut inside)
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn references_are_inlined_and_lists_marked() {
-        let pod = inlined(&(of::<core::Pod> as Definition));
+        let pod = inlined(of::<core::Pod>);
         let containers = pod
             .pointer("/properties/spec/properties/containers")
             .expect("containers");

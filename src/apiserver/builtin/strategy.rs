@@ -219,7 +219,7 @@ pub fn scale_schema() -> &'static Structural {
     SCHEMA.get_or_init(|| {
         let definition: super::schemas::Definition =
             super::schemas::of::<k8s_openapi::api::autoscaling::v1::Scale>;
-        Structural::compile(&super::schemas::inlined(&definition))
+        Structural::compile(&super::schemas::inlined(definition))
             .unwrap_or_else(|_| Structural::preserve_all())
     })
 }

@@ -97,7 +97,8 @@ const ALWAYS_OTHERS: &[&str] = &[
     "CustomResourceDefinitionCondition.lastTransitionTime",
     "Role.rules",
     "ClusterRole.rules",
-    "EndpointSlice.ports", "StatefulSetStatus.availableReplicas",
+    "EndpointSlice.ports",
+    "StatefulSetStatus.availableReplicas",
 ];
 
 /// Strings that are pointers in Go: an empty one is kept. The others are left out when empty.
@@ -123,27 +124,70 @@ const KEPT_STRINGS: &[&str] = &[
 
 /// Booleans and numbers that are plain values in Go: false and 0 are left out. The others are pointers.
 const DROPPED_ZEROS: &[&str] = &[
-    "ObjectMeta.generation", "PodSpec.hostNetwork", "PodSpec.hostPID", "PodSpec.hostIPC", "Container.stdin",
-    "Container.stdinOnce", "Container.tty", "EphemeralContainer.stdin", "EphemeralContainer.stdinOnce",
-    "EphemeralContainer.tty", "NodeSpec.unschedulable", "ContainerPort.hostPort",
-    "ServicePort.nodePort", "Probe.initialDelaySeconds", "Probe.timeoutSeconds", "Probe.periodSeconds",
-    "Probe.successThreshold", "Probe.failureThreshold", "DeploymentSpec.minReadySeconds", "DeploymentSpec.paused",
-    "DeploymentStatus.observedGeneration", "DeploymentStatus.replicas", "DeploymentStatus.updatedReplicas",
-    "DeploymentStatus.readyReplicas", "DeploymentStatus.availableReplicas", "DeploymentStatus.unavailableReplicas",
-    "DaemonSetSpec.minReadySeconds", "DaemonSetStatus.observedGeneration", "DaemonSetStatus.updatedNumberScheduled",
-    "DaemonSetStatus.numberAvailable", "DaemonSetStatus.numberUnavailable", "ReplicaSetSpec.minReadySeconds",
-    "ReplicaSetStatus.fullyLabeledReplicas", "ReplicaSetStatus.readyReplicas", "ReplicaSetStatus.availableReplicas",
-    "ReplicaSetStatus.observedGeneration", "StatefulSetSpec.minReadySeconds", "StatefulSetStatus.observedGeneration",
-    "StatefulSetStatus.readyReplicas", "StatefulSetStatus.currentReplicas", "StatefulSetStatus.updatedReplicas",
-    "PodDisruptionBudgetStatus.observedGeneration", "PodStatus.observedGeneration", "PodCondition.observedGeneration",
-    "Condition.observedGeneration", "Event.count", "EventSeries.count", "Event.deprecatedCount",
-    "ServiceSpec.publishNotReadyAddresses", "ServiceSpec.healthCheckNodePort", "PriorityClass.globalDefault",
-    "ScaleSpec.replicas", "ContainerStateTerminated.signal", "ContainerImage.sizeBytes",
-    "SubjectAccessReviewStatus.denied", "TokenReviewStatus.authenticated",
-    "GCEPersistentDiskVolumeSource.partition", "AWSElasticBlockStoreVolumeSource.partition",
-    "ISCSIVolumeSource.chapAuthDiscovery", "ISCSIVolumeSource.chapAuthSession",
-    "ISCSIPersistentVolumeSource.chapAuthDiscovery", "ISCSIPersistentVolumeSource.chapAuthSession",
-    "ScaleIOVolumeSource.sslEnabled", "ScaleIOPersistentVolumeSource.sslEnabled",
+    "ObjectMeta.generation",
+    "PodSpec.hostNetwork",
+    "PodSpec.hostPID",
+    "PodSpec.hostIPC",
+    "Container.stdin",
+    "Container.stdinOnce",
+    "Container.tty",
+    "EphemeralContainer.stdin",
+    "EphemeralContainer.stdinOnce",
+    "EphemeralContainer.tty",
+    "NodeSpec.unschedulable",
+    "ContainerPort.hostPort",
+    "ServicePort.nodePort",
+    "Probe.initialDelaySeconds",
+    "Probe.timeoutSeconds",
+    "Probe.periodSeconds",
+    "Probe.successThreshold",
+    "Probe.failureThreshold",
+    "DeploymentSpec.minReadySeconds",
+    "DeploymentSpec.paused",
+    "DeploymentStatus.observedGeneration",
+    "DeploymentStatus.replicas",
+    "DeploymentStatus.updatedReplicas",
+    "DeploymentStatus.readyReplicas",
+    "DeploymentStatus.availableReplicas",
+    "DeploymentStatus.unavailableReplicas",
+    "DaemonSetSpec.minReadySeconds",
+    "DaemonSetStatus.observedGeneration",
+    "DaemonSetStatus.updatedNumberScheduled",
+    "DaemonSetStatus.numberAvailable",
+    "DaemonSetStatus.numberUnavailable",
+    "ReplicaSetSpec.minReadySeconds",
+    "ReplicaSetStatus.fullyLabeledReplicas",
+    "ReplicaSetStatus.readyReplicas",
+    "ReplicaSetStatus.availableReplicas",
+    "ReplicaSetStatus.observedGeneration",
+    "StatefulSetSpec.minReadySeconds",
+    "StatefulSetStatus.observedGeneration",
+    "StatefulSetStatus.readyReplicas",
+    "StatefulSetStatus.currentReplicas",
+    "StatefulSetStatus.updatedReplicas",
+    "PodDisruptionBudgetStatus.observedGeneration",
+    "PodStatus.observedGeneration",
+    "PodCondition.observedGeneration",
+    "Condition.observedGeneration",
+    "Event.count",
+    "EventSeries.count",
+    "Event.deprecatedCount",
+    "ServiceSpec.publishNotReadyAddresses",
+    "ServiceSpec.healthCheckNodePort",
+    "PriorityClass.globalDefault",
+    "ScaleSpec.replicas",
+    "ContainerStateTerminated.signal",
+    "ContainerImage.sizeBytes",
+    "SubjectAccessReviewStatus.denied",
+    "TokenReviewStatus.authenticated",
+    "GCEPersistentDiskVolumeSource.partition",
+    "AWSElasticBlockStoreVolumeSource.partition",
+    "ISCSIVolumeSource.chapAuthDiscovery",
+    "ISCSIVolumeSource.chapAuthSession",
+    "ISCSIPersistentVolumeSource.chapAuthDiscovery",
+    "ISCSIPersistentVolumeSource.chapAuthSession",
+    "ScaleIOVolumeSource.sslEnabled",
+    "ScaleIOPersistentVolumeSource.sslEnabled",
 ];
 
 impl ResourceInfo {
@@ -159,7 +203,7 @@ impl ResourceInfo {
         let mut known = KNOWN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         // The table of kinds is a constant, so what is leaked here is bounded by it.
         let found = known.entry(key).or_insert_with(|| {
-            let (name, map) = schemas::with_definitions(definition);
+            let (name, map) = schemas::with_definitions(*definition);
             Box::leak(Box::new(Definitions { name, map }))
         });
         (&found.name, &found.map)
@@ -219,7 +263,7 @@ pub(super) fn canonical_metadata(object: &mut Value) -> Result<(), String> {
     let (name, definitions) = META.get_or_init(|| {
         let definition: schemas::Definition =
             schemas::of::<k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta>;
-        schemas::with_definitions(&definition)
+        schemas::with_definitions(definition)
     });
     match object.get_mut("metadata") {
         None => {

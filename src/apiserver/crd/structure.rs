@@ -48,14 +48,13 @@ pub(super) fn check(schema: &Value, path: &str, status: bool) -> Vec<FieldError>
             "must be object at the root",
         ));
     }
-    for (field, property) in schema
+    for (field, _) in schema
         .pointer("/properties/metadata/properties")
         .and_then(Value::as_object)
         .into_iter()
         .flatten()
     {
         if !matches!(field.as_str(), "name" | "generateName") {
-            let _known = property;
             errors.push(FieldError::forbidden(
                 format!("{path}.properties[metadata]"),
                 "must not specify anything other than name and generateName, but metadata is implicitly specified",
@@ -458,21 +457,21 @@ mod tests {
 
     const ROOT: &str = "spec.validation.openAPIV3Schema";
 
-    fn told(schema: Value) -> Vec<String> {
-        check(&schema, ROOT, true)
+    fn told(schema: &Value) -> Vec<String> {
+        check(schema, ROOT, true)
             .iter()
             .map(|e| e.to_string().replace(ROOT, "S"))
             .collect()
     }
 
-    fn spec(spec: Value) -> Value {
+    fn spec(spec: &Value) -> Value {
         json!({"type": "object", "properties": {"spec": spec}})
     }
 
     #[test]
     fn refusals_read_as_the_real_servers() {
         assert_eq!(
-            told(json!({"type": "array"})),
+            told(&json!({"type": "array"})),
             [
                 "S.type: Invalid value: \"array\": only \"object\" is allowed as the type at the root of the schema if the status subresource is enabled",
                 "S.items: Required value: must be specified",
@@ -480,20 +479,20 @@ mod tests {
             ]
         );
         assert_eq!(
-            told(spec(json!({"properties": {"a": {"type": "string"}}}))),
+            told(&spec(&json!({"properties": {"a": {"type": "string"}}}))),
             ["S.properties[spec].type: Required value: must not be empty for specified object fields"]
         );
         assert_eq!(
-            told(spec(
-                json!({"type": "object", "properties": {"a": {"type": "string", "default": 5}}})
+            told(&spec(
+                &json!({"type": "object", "properties": {"a": {"type": "string", "default": 5}}})
             )),
             [
                 "S.properties[spec].properties[a].default: Invalid value: \"integer\":  in body must be of type string: \"integer\""
             ]
         );
         assert_eq!(
-            told(spec(
-                json!({"type": "object", "properties": {"l": {"type": "array", "x-kubernetes-list-type": "map",
+            told(&spec(
+                &json!({"type": "object", "properties": {"l": {"type": "array", "x-kubernetes-list-type": "map",
                 "x-kubernetes-list-map-keys": ["zz"], "items": {"type": "object", "properties": {"a": {"type": "string"}}}}}})
             )),
             [
@@ -505,8 +504,8 @@ mod tests {
     #[test]
     fn rules_must_compile_and_judge() {
         let rules = |rule: &str| {
-            told(spec(
-                json!({"type": "object", "x-kubernetes-validations": [{"rule": rule}],
+            told(&spec(
+                &json!({"type": "object", "x-kubernetes-validations": [{"rule": rule}],
                 "properties": {"a": {"type": "integer"}, "b": {"type": "string"}}}),
             ))
         };
@@ -531,8 +530,8 @@ mod tests {
     #[test]
     fn a_sound_schema_passes() {
         assert_eq!(
-            told(spec(
-                json!({"type": "object", "properties": {"port": {"x-kubernetes-int-or-string": true,
+            told(&spec(
+                &json!({"type": "object", "properties": {"port": {"x-kubernetes-int-or-string": true,
                 "anyOf": [{"type": "integer"}, {"type": "string"}]}, "free": {"x-kubernetes-preserve-unknown-fields": true},
                 "map": {"type": "object", "additionalProperties": {"type": "integer"}}, "nest": {"type": "object",
                 "default": {}, "properties": {"deep": {"type": "string", "default": "d"}}}}})

@@ -1,4 +1,4 @@
-//! Protocol buffers of the gnostic project's OpenAPI v2 messages, made from the JSON document. It knows only what our
+//! Protocol buffers of the gnostic project's `OpenAPI` v2 messages, made from the JSON document. It knows only what our
 //! own documents contain; field numbers are those of `OpenAPIv2.proto`.
 
 use serde_json::{Map, Value};

@@ -26,9 +26,9 @@ pub(super) fn name(info: &ResourceInfo) -> String {
 /// Adds the schemas of a kind, of its lists, and of all that they refer to.
 pub(super) fn collect(info: &ResourceInfo, into: &mut BTreeMap<String, Value>) {
     let own = name(info);
-    let (_, meta) = list_meta_definitions();
-    for (name, schema) in meta {
-        into.entry(name.clone()).or_insert_with(|| schema.clone());
+    let (_, common) = list_meta_definitions();
+    for (shared, schema) in common {
+        into.entry(shared).or_insert(schema);
     }
     if info.custom {
         into.insert(own.clone(), custom(info));
@@ -110,7 +110,9 @@ pub(super) fn walk(schema: &mut Value, change: &mut dyn FnMut(&mut Map<String, V
     for (key, value) in map.iter_mut() {
         match (key.as_str(), value) {
             ("properties", Value::Object(properties)) => {
-                properties.values_mut().for_each(|p| walk(p, change))
+                properties
+                    .values_mut()
+                    .for_each(|property| walk(property, change));
             }
             ("items" | "additionalProperties" | "not", value) => walk(value, change),
             ("allOf" | "anyOf" | "oneOf", Value::Array(all)) => all.iter_mut().for_each(|s| walk(s, change)),

@@ -1,4 +1,4 @@
-//! The server's own description in OpenAPI, as far as clients read it: kinds with their fields, and which requests
+//! The server's own description in `OpenAPI`, as far as clients read it: kinds with their fields, and which requests
 //! they can make. Pure functions from a [`Registry`]. It must not validate anything by these documents.
 
 mod gnostic;

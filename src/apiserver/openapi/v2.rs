@@ -1,4 +1,4 @@
-//! OpenAPI v2: one document for everything, for older clients, which want it in protobuf.
+//! `OpenAPI` v2: one document for everything, for older clients, which want it in protobuf.
 
 use std::collections::BTreeMap;
 

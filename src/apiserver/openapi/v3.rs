@@ -1,6 +1,7 @@
-//! OpenAPI v3: one document for each group and version, listed with a hash so that clients can keep them.
+//! `OpenAPI` v3: one document for each group and version, listed with a hash so that clients can keep them.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
@@ -43,11 +44,11 @@ fn hash(served: &[std::sync::Arc<ResourceInfo>]) -> String {
             digest.update(schema.to_string());
         }
     }
-    digest
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02X}"))
-        .collect()
+    digest.finalize().iter().fold(String::new(), |mut hex, byte| {
+        // Writing to a String cannot fail.
+        write!(hex, "{byte:02X}").ok();
+        hex
+    })
 }
 
 /// Answers `/openapi/v3/api/VERSION` (empty group) and `/openapi/v3/apis/GROUP/VERSION`.

@@ -1,4 +1,4 @@
-//! Rules of ConfigMap and Secret. They must not reveal a value in a message.
+//! Rules of `ConfigMap` and `Secret`. They must not reveal a value in a message.
 
 use base64::Engine as _;
 use serde_json::{Map, Value};
@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::super::super::schema::FieldError;
 use super::super::BuiltinHooks;
 
-/// Bytes that all values of a ConfigMap or Secret together may have.
+/// Bytes that all values of a `ConfigMap` or `Secret` together may have.
 const LIMIT: usize = 1024 * 1024;
 const BAD_KEY: &str = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
 const IMMUTABLE: &str = "field is immutable when `immutable` is set";

@@ -1,4 +1,4 @@
-//! Rules of CustomResourceDefinition as an object; what it means is in `crd`.
+//! Rules of `CustomResourceDefinition` as an object; what it means is in `crd`.
 
 use serde_json::Value;
 

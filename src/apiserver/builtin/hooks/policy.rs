@@ -1,4 +1,4 @@
-//! Rules of PodDisruptionBudget.
+//! Rules of `PodDisruptionBudget`.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Rules of the workload kinds: Deployment, DaemonSet, ReplicaSet, StatefulSet.
+//! Rules of the workload kinds: `Deployment`, `DaemonSet`, `ReplicaSet`, `StatefulSet`.
 
 use serde_json::{Value, json};
 
