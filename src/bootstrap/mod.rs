@@ -2,30 +2,29 @@
 //! files, the clock or the network, and nothing here prints a secret.
 //!
 //! [`render`] makes the bootstrap data of a machine, [`config_secret`] the document in a Config's own Secret.
+//!
+//! On a machine things happen in this order: files, users, time servers (all three by the document itself), then one
+//! script: commands of the user, kubeadm or crit, commands of the user. The first command that fails ends the script.
 
+pub mod cinder;
+mod cloud_config;
+mod config_secret;
+pub mod crit;
+mod document;
 mod error;
+mod files;
 mod inputs;
+pub mod kubeadm;
+mod node;
+mod retired;
+mod templates;
+mod translate;
 
+pub use config_secret::config_secret;
+pub use document::Document;
 pub use error::BootstrapError;
 pub use inputs::{InitData, Inputs, JoinData, Rendered, SecretFiles, Step};
+pub use node::render;
 
-use crate::api::v1alpha1::ConfigSpec;
-
-/// Makes the bootstrap data of a machine.
-///
-/// # Errors
-/// Says what in the Config can't be used, and why.
-pub fn render(inputs: &Inputs) -> Result<Rendered, BootstrapError> {
-    Err(BootstrapError::Unsupported(format!("{inputs:?}")))
-}
-
-/// Makes the document of a Config's own Secret (key `cloud-config`): cloud-config in a MIME wrapper.
-///
-/// # Errors
-/// Says what in the Config can't be used, and why.
-pub fn config_secret(spec: &ConfigSpec, secret_files: &SecretFiles) -> Result<String, BootstrapError> {
-    Err(BootstrapError::Unsupported(format!(
-        "{} files",
-        spec.files.len() + secret_files.len()
-    )))
-}
+#[cfg(test)]
+mod tests;
