@@ -35,6 +35,9 @@ pub enum PkiError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The certificate library keeps one group in a certificate.
+    #[error("can't put {0} groups into one client certificate: give one")]
+    Groups(usize),
     /// The moment lies before 1970.
     #[error("can't make {0}: the clock stands before 1970")]
     Clock(String),
@@ -106,6 +109,9 @@ pub fn generate_service_account() -> Result<KeyPair, PkiError> {
 }
 
 /// Makes a certificate with which `common_name`, a member of `organizations`, may log in. Valid for a year.
+///
+/// # Errors
+/// Fails when the CA can't be used, and for more than one organization.
 pub fn client_certificate(
     ca: &KeyPair,
     common_name: &str,
@@ -120,10 +126,10 @@ pub fn client_certificate(
     let issuer = Issuer::from_ca_cert_pem(&ca.cert_pem, ca_key).map_err(fail)?;
     let key = rcgen::KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(fail)?;
     let mut params = parameters(common_name, now, CLIENT_LIFETIME)?;
-    for organization in organizations {
-        params
-            .distinguished_name
-            .push(DnType::OrganizationName, *organization);
+    match organizations {
+        [] => {}
+        [one] => params.distinguished_name.push(DnType::OrganizationName, *one),
+        many => return Err(PkiError::Groups(many.len())),
     }
     params.key_usages = vec![
         KeyUsagePurpose::DigitalSignature,
@@ -197,7 +203,7 @@ mod tests {
     #[test]
     fn a_client_certificate_is_signed_by_the_ca_and_names_user_and_groups() {
         let ca = generate_ca("kubernetes", now()).unwrap();
-        let client = client_certificate(&ca, "kubernetes-admin", &["system:masters", "ops"], now()).unwrap();
+        let client = client_certificate(&ca, "kubernetes-admin", &["system:masters"], now()).unwrap();
         let (_, ca_pem) = parse_x509_pem(ca.cert_pem.as_bytes()).unwrap();
         let ca_cert = ca_pem.parse_x509().unwrap();
         let (_, pem) = parse_x509_pem(client.cert_pem.as_bytes()).unwrap();
@@ -219,7 +225,7 @@ mod tests {
             .iter_organization()
             .map(|o| o.as_str().unwrap())
             .collect();
-        assert_eq!(groups, ["system:masters", "ops"]);
+        assert_eq!(groups, ["system:masters"]);
         assert_eq!(
             cert.validity().not_after.timestamp(),
             now().as_second() + 365 * 86_400
@@ -243,6 +249,15 @@ mod tests {
         assert!(!format!("{pki:?}").contains("PRIVATE"));
         assert!(pki.service_account.cert_pem.starts_with("-----BEGIN PUBLIC KEY"));
         assert!(pki.ca.key_pem.expose().contains("PRIVATE KEY"));
+    }
+
+    #[test]
+    fn a_second_group_is_refused_not_lost() {
+        let ca = generate_ca("kubernetes", now()).unwrap();
+        assert!(matches!(
+            client_certificate(&ca, "x", &["a", "b"], now()),
+            Err(PkiError::Groups(2))
+        ));
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub struct Inputs {
     pub network: Option<ClusterNetwork>,
     /// Whether pods may run on the control plane: its taint is taken away, as cinder does.
     pub remove_taints: bool,
-    /// Crit flavour, control plane: whether cgroup mounts are mended first (feature gate FixCgroupMounts).
+    /// Crit flavour, control plane: whether cgroup mounts are mended first (feature gate `FixCgroupMounts`).
     /// Workers always do that.
     pub fix_cgroup_mounts: bool,
     /// Whether the machine founds a cluster or joins one.

@@ -90,6 +90,10 @@ struct Owner {
 
 /// Inputs of the kubeadm script.
 #[derive(Serialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of its own in the template"
+)]
 struct KubeadmScript {
     owners: Vec<Owner>,
     restart_containerd: bool,
@@ -119,13 +123,12 @@ fn check_role(inputs: &Inputs, document: &Document) -> Result<(), BootstrapError
         Role::Worker => "worker",
     };
     let found = match (document, document.role()) {
-        (_, None) => return Ok(()),
-        (_, Some(role)) if role == inputs.role() => return Ok(()),
+        (_, role) if role.is_none_or(|r| r == inputs.role()) => return Ok(()),
         (Document::Crit(_), Some(Role::Worker)) => crit::WORKER,
         (Document::Crit(_), Some(Role::ControlPlane)) => crit::CONTROL_PLANE,
         (_, Some(Role::Worker)) => "kubeadm JoinConfiguration of a worker",
-        // A cluster's settings say nothing about a worker; kubeadm's join leaves them aside and they are reported.
-        (_, Some(Role::ControlPlane)) => return Ok(()),
+        // A cluster's settings say nothing about a worker: they are left aside and reported.
+        _ => return Ok(()),
     };
     Err(BootstrapError::WrongRole {
         found,

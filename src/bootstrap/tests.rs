@@ -106,11 +106,14 @@ fn transcript(rendered: &Rendered) -> String {
             "/etc/machinectl/kubelet-settings.sh" => "(the settings script)\n".to_owned(),
             _ => content(&document, path).unwrap(),
         };
-        out += &format!(
-            "=== {path} {} {}\n{text}",
-            file["owner"].as_str().unwrap(),
-            file["permissions"].as_str().unwrap()
-        );
+        out.push_str("=== ");
+        out = out
+            + path
+            + &format!(
+                " {} {}\n{text}",
+                file["owner"].as_str().unwrap(),
+                file["permissions"].as_str().unwrap()
+            );
     }
     out + &format!("=== runcmd {}\n", document["runcmd"])
 }

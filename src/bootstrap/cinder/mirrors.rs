@@ -54,12 +54,10 @@ pub(super) fn append(
 }
 
 fn tables(mirrors: &BTreeMap<String, String>) -> String {
-    mirrors
-        .iter()
-        .map(|(host, url)| {
-            format!(
-                "\n[plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors.\"{host}\"]\n  endpoint = [\"{url}\"]\n"
-            )
-        })
-        .collect()
+    let table = |(host, url): (&String, &String)| {
+        format!(
+            "\n[plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors.\"{host}\"]\n  endpoint = [\"{url}\"]\n"
+        )
+    };
+    mirrors.iter().map(table).collect::<Vec<_>>().concat()
 }

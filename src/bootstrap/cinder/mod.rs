@@ -98,7 +98,7 @@ pub fn parse(text: &str) -> Result<Parsed, CinderError> {
         reason: e.to_string(),
     };
     let (mut configuration, unknown) =
-        crit::read::<ClusterConfiguration>(document.clone()).map_err(|e| field("document", &e))?;
+        crit::read::<ClusterConfiguration>(document).map_err(|e| field("document", &e))?;
     let mut warnings: Vec<String> = unknown
         .into_iter()
         .map(|path| format!("unknown field {path} is ignored"))

@@ -71,14 +71,14 @@ pub fn parse(document: &Value) -> Result<Parsed, BootstrapError> {
     }
     match kind.as_str() {
         WORKER => {
-            let (worker, unknown) = read::<WorkerConfiguration>(document)?;
+            let (worker, unknown) = read::<WorkerConfiguration>(&document)?;
             Ok(Parsed {
                 configuration: Configuration::Worker(Box::new(worker)),
                 unknown,
             })
         }
         CONTROL_PLANE => {
-            let (control_plane, unknown) = read::<ControlPlaneConfiguration>(document)?;
+            let (control_plane, unknown) = read::<ControlPlaneConfiguration>(&document)?;
             Ok(Parsed {
                 configuration: Configuration::ControlPlane(Box::new(control_plane)),
                 unknown,
@@ -92,9 +92,9 @@ pub fn parse(document: &Value) -> Result<Parsed, BootstrapError> {
 
 /// Reads a part of a document as a type, and lists the keys that the type does not have.
 pub(crate) fn read<T: DeserializeOwned + Serialize>(
-    document: Value,
+    document: &Value,
 ) -> Result<(T, Vec<String>), BootstrapError> {
-    let value: T = serde_json::from_value(document.clone()).map_err(|e| BootstrapError::Field {
+    let value: T = T::deserialize(document).map_err(|e| BootstrapError::Field {
         field: document["kind"].as_str().unwrap_or("document").to_owned(),
         reason: e.to_string(),
     })?;
@@ -103,7 +103,7 @@ pub(crate) fn read<T: DeserializeOwned + Serialize>(
         reason: e.to_string(),
     })?;
     let mut unknown = Vec::new();
-    lost(&document, &written, "", &mut unknown);
+    lost(document, &written, "", &mut unknown);
     Ok((value, unknown))
 }
 

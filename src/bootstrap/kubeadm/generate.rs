@@ -151,7 +151,7 @@ fn fill_init(
     force(
         object(init, "localAPIEndpoint"),
         "bindPort",
-        json!(data.endpoint.port),
+        &json!(data.endpoint.port),
         "InitConfiguration.localAPIEndpoint",
         lost,
     );
@@ -167,7 +167,7 @@ fn fill_node(
 ) {
     let path = format!("{kind}.nodeRegistration");
     let node = object(document, "nodeRegistration");
-    force(node, "name", json!(inputs.node_name), &path, lost);
+    force(node, "name", &json!(inputs.node_name), &path, lost);
     node.entry("criSocket")
         .or_insert_with(|| json!(version.containerd_socket()));
     add_missing(list(node, "ignorePreflightErrors"), &IGNORED_CHECKS);
@@ -192,18 +192,18 @@ fn fill_cluster(
     lost: &mut Vec<String>,
 ) {
     let kind = "ClusterConfiguration";
-    force(cluster, "clusterName", json!(inputs.cluster_name), kind, lost);
+    force(cluster, "clusterName", &json!(inputs.cluster_name), kind, lost);
     force(
         cluster,
         "kubernetesVersion",
-        json!(version.to_string()),
+        &json!(version.to_string()),
         kind,
         lost,
     );
     force(
         cluster,
         "controlPlaneEndpoint",
-        json!(data.endpoint.to_string()),
+        &json!(data.endpoint.to_string()),
         kind,
         lost,
     );
@@ -267,7 +267,7 @@ fn fill_proxy(proxy: &mut Map<String, Value>, lost: &mut Vec<String>) {
     force(
         object(proxy, "conntrack"),
         "maxPerCore",
-        json!(0),
+        &json!(0),
         "KubeProxyConfiguration.conntrack",
         lost,
     );
@@ -292,15 +292,15 @@ fn fill_join(
     force(
         token,
         "apiServerEndpoint",
-        json!(data.endpoint.to_string()),
+        &json!(data.endpoint.to_string()),
         &path,
         lost,
     );
-    force(token, "token", json!(data.token.expose()), &path, lost);
+    force(token, "token", &json!(data.token.expose()), &path, lost);
     force(
         token,
         "caCertHashes",
-        json!([pki::ca_hash(&data.ca_pem)?]),
+        &json!([pki::ca_hash(&data.ca_pem)?]),
         &path,
         lost,
     );
@@ -311,7 +311,7 @@ fn fill_join(
         force(
             object(object(join, "controlPlane"), "localAPIEndpoint"),
             "bindPort",
-            json!(data.endpoint.port),
+            &json!(data.endpoint.port),
             "JoinConfiguration.controlPlane.localAPIEndpoint",
             lost,
         );
@@ -323,9 +323,9 @@ fn fill_join(
 }
 
 /// Sets a field. If it stood there with another value, its path is named.
-fn force(holder: &mut Map<String, Value>, key: &str, value: Value, path: &str, lost: &mut Vec<String>) {
+fn force(holder: &mut Map<String, Value>, key: &str, value: &Value, path: &str, lost: &mut Vec<String>) {
     let before = holder.insert(key.to_owned(), value.clone());
-    if before.is_some_and(|b| !b.is_null() && b != "" && b != value) {
+    if before.is_some_and(|b| !b.is_null() && b != "" && b != *value) {
         lost.push(format!("{path}.{key}"));
     }
 }

@@ -35,7 +35,7 @@ fn inputs(version: &str, founds: bool) -> Inputs {
         node_name: "node".to_owned(),
         provider_id: Some("docker://node".to_owned()),
         config: ConfigSpec::default(),
-        secret_files: Default::default(),
+        secret_files: crate::bootstrap::SecretFiles::new(),
         network: None,
         remove_taints: false,
         fix_cgroup_mounts: false,
