@@ -194,6 +194,9 @@ fn with_kubeadm(
         "0600",
         generated.config.expose(),
     ));
+    if let Some(discovery) = &generated.discovery {
+        files.push(PlainFile::new(kubeadm::DISCOVERY, "0600", discovery.expose()));
+    }
     files.push(PlainFile::new(&format!("{HERE}/kubelet.yaml"), "0644", settings));
     let settings_script = format!("{HERE}/kubelet-settings.sh");
     files.push(PlainFile::new(

@@ -1,5 +1,6 @@
 //! What kubeadm is given: a user's documents merged with what has to be so on a machine of ours.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -11,11 +12,14 @@ use crate::{
     bootstrap::{BootstrapError, InitData, Inputs, JoinData, Step},
     pki,
     providers::Role,
+    secret::SecretString,
     yaml,
 };
 
 /// Where the cluster's CA certificate lies.
 pub(crate) const CA_CERT: &str = "/etc/kubernetes/pki/ca.crt";
+/// Where the file lies from which a machine that joins learns the cluster.
+pub const DISCOVERY: &str = "/etc/machinectl/discovery.conf";
 
 /// What kubeadm's checks find wrong with a container, and with files that are put there before it runs. `all` is
 /// refused in a configuration, so they are named; names that a version does not know do no harm.
@@ -43,8 +47,10 @@ const IGNORED_CHECKS: [&str; 18] = [
 /// kubeadm's input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Generated {
-    /// The documents, as YAML. A token stands in it when the machine joins.
-    pub config: crate::secret::SecretString,
+    /// The documents, as YAML. A token may stand in them when the machine joins.
+    pub config: SecretString,
+    /// Content of the file that the documents name for finding the cluster, [`DISCOVERY`].
+    pub discovery: Option<SecretString>,
     /// Phases that are left out.
     pub skip_phases: Vec<String>,
     /// Paths that the machine will not honour.
@@ -60,6 +66,7 @@ pub fn generate(inputs: &Inputs, mut documents: Documents) -> Result<Generated, 
     let api = version.kubeadm_api();
     let mut lost = std::mem::take(&mut documents.untranslated);
     let mut skip = Vec::new();
+    let mut discovery = None;
     let mut parts: Vec<(String, &str, Map<String, Value>)> = Vec::new();
     match &inputs.step {
         Step::Init(data) => {
@@ -95,6 +102,14 @@ pub fn generate(inputs: &Inputs, mut documents: Documents) -> Result<Generated, 
         Step::Join(data) => {
             let mut join = documents.join.take().unwrap_or_default();
             fill_join(inputs, data, &version, &mut join, &mut lost)?;
+            if join.get("discovery").is_some_and(|d| d["file"].is_object()) {
+                discovery = Some(discovery_file(inputs, data)?);
+            }
+            if data.control_plane.is_some() && !version.at_least(26) {
+                // Its check of the shared keys wants RSA for service accounts (mended in 1.22.15 to 1.25.2). The join
+                // itself takes ours, which are ECDSA.
+                skip.push("preflight".to_owned());
+            }
             convert::lower(api, "JoinConfiguration", &mut join, &mut lost, &mut skip);
             parts.push((api.as_str().to_owned(), "JoinConfiguration", join));
             // The cluster has these already. KubeletConfiguration is laid over the cluster's on the machine.
@@ -120,6 +135,7 @@ pub fn generate(inputs: &Inputs, mut documents: Documents) -> Result<Generated, 
     skip.dedup();
     Ok(Generated {
         config: texts.join("---\n").into(),
+        discovery,
         skip_phases: skip,
         untranslated: lost,
     })
@@ -287,25 +303,14 @@ fn fill_join(
             lost.push(format!("{kind}.discovery.{other}"));
         }
     }
-    let token = object(discovery, "bootstrapToken");
-    let path = format!("{kind}.discovery.bootstrapToken");
-    force(
-        token,
-        "apiServerEndpoint",
-        &json!(data.endpoint.to_string()),
-        &path,
-        lost,
-    );
-    force(token, "token", &json!(data.token.expose()), &path, lost);
-    force(
-        token,
-        "caCertHashes",
-        &json!([pki::ca_hash(&data.ca_pem)?]),
-        &path,
-        lost,
-    );
-    if token.remove("unsafeSkipCAVerification") == Some(json!(true)) {
-        lost.push(format!("{path}.unsafeSkipCAVerification"));
+    // With the CA itself at hand nobody has to wait until the cluster has signed its public description for the token,
+    // which a young one does after some 10 s. Who asks for discovery by token gets it, with the CA pinned by its hash.
+    if discovery.get("bootstrapToken").is_some_and(Value::is_object) {
+        discover_by_token(data, discovery, lost)?;
+    } else {
+        pki::ca_hash(&data.ca_pem)?; // a CA that can't be read is better found here than on the machine
+        discovery.remove("bootstrapToken");
+        discovery.insert("file".to_owned(), json!({"kubeConfigPath": DISCOVERY}));
     }
     if data.control_plane.is_some() {
         force(
@@ -320,6 +325,48 @@ fn fill_join(
     }
     fill_node(inputs, version, join, kind, lost);
     Ok(())
+}
+
+fn discover_by_token(
+    data: &JoinData,
+    discovery: &mut Map<String, Value>,
+    lost: &mut Vec<String>,
+) -> Result<(), BootstrapError> {
+    let token = object(discovery, "bootstrapToken");
+    let path = "JoinConfiguration.discovery.bootstrapToken";
+    let endpoint = data.endpoint.to_string();
+    force(token, "apiServerEndpoint", &json!(endpoint), path, lost);
+    force(token, "token", &json!(data.token.expose()), path, lost);
+    let hashes = json!([pki::ca_hash(&data.ca_pem)?]);
+    force(token, "caCertHashes", &hashes, path, lost);
+    if token.remove("unsafeSkipCAVerification") == Some(json!(true)) {
+        lost.push(format!("{path}.unsafeSkipCAVerification"));
+    }
+    Ok(())
+}
+
+/// The file that says where the cluster is, what its CA is, and who the machine is until it has a certificate.
+fn discovery_file(inputs: &Inputs, data: &JoinData) -> Result<SecretString, BootstrapError> {
+    let user = "tls-bootstrap-token-user";
+    let document = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{
+            "name": inputs.cluster_name,
+            "cluster": {
+                "certificate-authority-data": STANDARD.encode(&data.ca_pem),
+                "server": format!("https://{}", data.endpoint),
+            },
+        }],
+        "contexts": [{
+            "name": inputs.cluster_name,
+            "context": {"cluster": inputs.cluster_name, "user": user},
+        }],
+        "current-context": inputs.cluster_name,
+        "users": [{"name": user, "user": {"token": data.token.expose()}}],
+    });
+    let text = yaml::to_string(&document).map_err(|source| BootstrapError::Yaml { source })?;
+    Ok(text.into())
 }
 
 /// Sets a field. If it stood there with another value, its path is named.

@@ -12,7 +12,7 @@ mod version;
 pub use documents::Documents;
 pub(crate) use documents::{remove_arg, set_arg};
 pub(crate) use generate::{CA_CERT, node_settings};
-pub use generate::{Generated, generate};
+pub use generate::{DISCOVERY, Generated, generate};
 pub use version::{ApiVersion, KubernetesVersion};
 
 #[cfg(test)]

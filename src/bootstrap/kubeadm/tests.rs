@@ -1,3 +1,4 @@
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use super::*;
@@ -216,6 +217,28 @@ kind: ClusterConfiguration
         json!({"provider-id": "docker://node"})
     );
     assert_eq!(documents.len(), 1);
+}
+
+#[test]
+fn the_cluster_is_found_by_a_file_that_pins_its_ca() {
+    for version in ["v1.20.2", "v1.28.0", "v1.33.1"] {
+        let (documents, generated) = run(version, false, "");
+        assert_eq!(
+            documents[0]["discovery"],
+            json!({"file": {"kubeConfigPath": DISCOVERY}})
+        );
+        assert!(!generated.config.expose().contains("abcdef"));
+        let file: Value = yaml::from_str(generated.discovery.unwrap().expose()).unwrap();
+        let cluster = &file["clusters"][0]["cluster"];
+        assert_eq!(cluster["server"], "https://demo:6443");
+        assert_eq!(cluster["certificate-authority-data"], STANDARD.encode(CA));
+        assert_eq!(file["users"][0]["user"]["token"], "abcdef.0123456789abcdef");
+    }
+    let mut inputs = inputs("v1.33.1", false);
+    if let Step::Join(join) = &mut inputs.step {
+        join.ca_pem = "nothing".to_owned();
+    }
+    assert!(generate(&inputs, Documents::default()).is_err());
 }
 
 #[test]
