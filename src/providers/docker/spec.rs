@@ -60,6 +60,10 @@ pub(super) enum Capabilities {
 
 /// What is known about the host of the Docker daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact that has nothing to do with the others"
+)]
 pub(super) struct Host {
     /// It has kernel modules in files.
     pub(super) lib_modules: bool,
