@@ -50,10 +50,11 @@ impl BuiltinHooks for EventsEvent {
             }
         }
         if !matches!(new["type"].as_str(), Some("Normal" | "Warning")) {
+            let given = new["type"].as_str().unwrap_or_default();
             errors.push(FieldError::invalid(
                 "type",
-                new["type"].clone(),
-                "has invalid value: ",
+                "",
+                format!("has invalid value: {given}"),
             ));
         }
         errors
@@ -64,6 +65,24 @@ impl BuiltinHooks for EventsEvent {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_new_event_says_who_reports_what() {
+        let event = json!({"metadata": {"namespace": "a"}, "eventTime": "2026-01-01T00:00:00.000000Z", "type": "Odd",
+            "reportingController": "c", "reportingInstance": "i", "reason": "R"});
+        let told: Vec<String> = EventsEvent
+            .validate(&event, None)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "action: Required value",
+                "type: Invalid value: \"\": has invalid value: Odd"
+            ]
+        );
+    }
 
     #[test]
     fn an_event_lies_beside_what_it_is_about() {
