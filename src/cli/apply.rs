@@ -1,25 +1,21 @@
 //! `apply`: sends objects from files to the API server, by server-side apply. What they become is the controllers' business.
 
+mod send;
+mod wait;
+
+use std::time::Duration;
+
 use clap::{Args, ValueEnum};
-use http::{Request, header};
-use kube::{
-    Client,
-    client::Body,
-    core::{Status, response::StatusSummary},
-};
-use serde_json::Value;
+use kube::Client;
 
 use super::{
-    args::{DryRun, DryRunArgs},
+    args::{DryRun, DryRunArgs, duration},
     context::{App, Purpose},
     error::of_api,
     manifest::{self, Manifest},
 };
 use crate::{
-    client::{
-        FIELD_MANAGER,
-        kinds::{self, Kind},
-    },
+    client::kinds::{self, Kind},
     error::CommandError,
 };
 
@@ -35,6 +31,12 @@ pub(crate) struct ApplyArgs {
     /// Take over fields that somebody else has set
     #[arg(long)]
     force_conflicts: bool,
+    /// Wait until the Machines run; by default where this command runs the controllers itself
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
+    wait: Option<bool>,
+    /// Give up waiting after this time, for example 90s; 0: never
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
+    timeout: Duration,
     #[command(flatten)]
     dry_run: DryRunArgs,
 }
@@ -77,12 +79,22 @@ pub(crate) async fn run(app: &App, args: ApplyArgs) -> Result<(), CommandError> 
     app.prepare(&session).await?;
     let mut addressed = Vec::new();
     for manifest in &manifests {
-        let kind = kind_of(&session.client, manifest, &session.target.name().to_owned()).await?;
+        let kind = kind_of(&session.client, manifest, session.target.name()).await?;
         let namespace = namespace_of(app, manifest, &kind, &session.target.namespace)?;
         addressed.push((manifest, kind, namespace));
     }
+    let mut machines = Vec::new();
     for (manifest, kind, namespace) in addressed {
-        let word = send(app, &session.client, manifest, &kind, namespace.as_deref(), &args).await?;
+        let options = send::Options {
+            namespace: namespace.as_deref(),
+            validation: args.validate.parameter(),
+            force: args.force_conflicts,
+            dry_run: args.dry_run.dry_run.is_some(),
+        };
+        let word = send::send(app, &session.client, manifest, &kind, options).await?;
+        if kind.is_own("Machine") {
+            machines.push((namespace.unwrap_or_default(), named_in(manifest)));
+        }
         let suffix = if args.dry_run.dry_run.is_some() {
             " (server dry run)"
         } else {
@@ -90,10 +102,22 @@ pub(crate) async fn run(app: &App, args: ApplyArgs) -> Result<(), CommandError> 
         };
         app.data(&format!("{} {word}{suffix}", named(&kind, manifest)))?;
     }
-    if args.dry_run.dry_run.is_none() {
+    if args.dry_run.dry_run.is_some() {
+        return Ok(());
+    }
+    if args.wait.unwrap_or(session.server.is_some()) && !machines.is_empty() {
+        wait::until_they_run(app, &session, machines, args.timeout).await?;
+    } else {
         app.say_who_acts(&session).await;
     }
+    if let Some(server) = session.server {
+        server.stop().await;
+    }
     Ok(())
+}
+
+fn named_in(manifest: &Manifest) -> String {
+    manifest.text_at("/metadata/name").unwrap_or_default().to_owned()
 }
 
 fn named(kind: &Kind, manifest: &Manifest) -> String {
@@ -190,135 +214,5 @@ fn namespace_of(
             )
             .hinted("leave -n out, or change the file")),
         (written, _) => Ok(Some(written.unwrap_or(default).to_owned())),
-    }
-}
-
-/// Sends an object; returns what happened to it in a word.
-async fn send(
-    app: &App,
-    client: &Client,
-    manifest: &Manifest,
-    kind: &Kind,
-    namespace: Option<&str>,
-    args: &ApplyArgs,
-) -> Result<&'static str, CommandError> {
-    let name = manifest.text_at("/metadata/name").unwrap_or_default();
-    let what = || format!("can't apply {}", named(kind, manifest));
-    let path = kind.path(namespace, Some(name));
-    let get = Request::get(&path)
-        .body(Vec::new())
-        .map_err(|e| of_api(what(), kube::Error::HttpError(e)))?;
-    let before = match client.request::<Value>(get).await {
-        Ok(object) => Some(object),
-        Err(kube::Error::Api(status)) if status.code == 404 => None,
-        Err(error) => return Err(of_api(what(), error)),
-    };
-    let mut object = manifest.object.clone();
-    if let Some(namespace) = namespace {
-        object["metadata"]["namespace"] = namespace.into();
-    }
-    let mut address = format!(
-        "{path}?fieldManager={FIELD_MANAGER}&force={}&fieldValidation={}",
-        args.force_conflicts,
-        args.validate.parameter()
-    );
-    if args.dry_run.dry_run == Some(DryRun::Server) {
-        address.push_str("&dryRun=All");
-    }
-    let body = serde_json::to_vec(&object).map_err(|e| of_api(what(), kube::Error::SerdeError(e)))?;
-    let patch = Request::patch(&address)
-        .header(header::CONTENT_TYPE, "application/apply-patch+yaml")
-        .header(header::ACCEPT, "application/json")
-        .body(Body::from(body))
-        .map_err(|e| of_api(what(), kube::Error::HttpError(e)))?;
-    let response = client.send(patch).await.map_err(|e| of_api(what(), e))?;
-    for warning in response.headers().get_all(header::WARNING) {
-        app.ui.warn(warning_text(warning.to_str().unwrap_or_default()));
-    }
-    let success = response.status().is_success();
-    let code = response.status().as_u16();
-    let bytes = response
-        .into_body()
-        .collect_bytes()
-        .await
-        .map_err(|e| of_api(what(), e))?;
-    if !success {
-        return Err(refused(manifest, &what(), code, &bytes));
-    }
-    let after: Value =
-        serde_json::from_slice(&bytes).map_err(|e| of_api(what(), kube::Error::SerdeError(e)))?;
-    Ok(match before {
-        None => "created",
-        Some(before) if before["metadata"]["resourceVersion"] == after["metadata"]["resourceVersion"] => {
-            "unchanged"
-        }
-        Some(_) => "configured",
-    })
-}
-
-/// The text of a `Warning` header: `299 - "text"`.
-fn warning_text(header: &str) -> &str {
-    let text = header.split_once('"').map_or(header, |(_, rest)| rest);
-    text.strip_suffix('"').unwrap_or(text)
-}
-
-/// What the API server has against an object, with the line of the first field that it names.
-fn refused(manifest: &Manifest, what: &str, code: u16, body: &[u8]) -> CommandError {
-    let mut status: Status = serde_json::from_slice(body).unwrap_or_else(|_| Status {
-        status: Some(StatusSummary::Failure),
-        message: String::from_utf8_lossy(body).into_owned(),
-        ..Status::default()
-    });
-    status.code = code;
-    let field = status
-        .details
-        .as_ref()
-        .and_then(|d| d.causes.first())
-        .map(|c| c.field.clone())
-        .filter(|f| !f.is_empty());
-    let conflict = code == 409 && status.message.contains("conflict with");
-    let missing = code == 404;
-    let place = field.map(|f| manifest.place(&manifest::parse_path(f.trim_start_matches('.'))));
-    let what = match place {
-        Some(place) => format!("{place}: {what}"),
-        None => format!("{}:{}: {what}", manifest.file, manifest.line),
-    };
-    let error = of_api(what, kube::Error::Api(Box::new(status)));
-    if conflict {
-        error.hinted("to take the field over: --force-conflicts")
-    } else if missing {
-        error
-            .hinted("install the kinds of this program with: machinectl init")
-            .hinted("a namespace must exist before objects in it: kubectl create namespace NAME")
-    } else {
-        error
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn warnings_are_shown_without_their_wrapping() {
-        assert_eq!(
-            warning_text("299 - \"unknown field \\\"spec.x\\\"\""),
-            "unknown field \\\"spec.x\\\""
-        );
-        assert_eq!(warning_text("plain"), "plain");
-    }
-
-    #[test]
-    fn a_refused_object_points_at_the_field() {
-        let manifest = manifest::parse(
-            "m.yaml",
-            "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n  x: 1\n",
-        )
-        .unwrap()
-        .remove(0);
-        let body = br#"{"kind":"Status","status":"Failure","message":"bad","reason":"Invalid","code":422,"details":{"causes":[{"field":"spec.x","message":"m","reason":"r"}]}}"#;
-        let error = refused(&manifest, "can't apply pod/a", 422, body);
-        assert_eq!(error.message, "m.yaml:5:3: can't apply pod/a");
-        assert_eq!(error.kind, crate::error::ErrorKind::Usage);
     }
 }

@@ -78,7 +78,8 @@ pub(crate) struct WaitArgs {
 /// A year is longer than anybody waits, and short enough to be added to any moment.
 const FOR_EVER: Duration = Duration::from_secs(365 * 86_400);
 
-fn duration(text: &str) -> Result<Duration, InvalidDuration> {
+/// Reads a Go-style duration; 0 has no end.
+pub(crate) fn duration(text: &str) -> Result<Duration, InvalidDuration> {
     let duration = Duration::from(text.parse::<GoDuration>()?);
     Ok(if duration.is_zero() { FOR_EVER } else { duration })
 }

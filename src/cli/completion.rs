@@ -9,7 +9,7 @@ use crate::error::CommandError;
 /// Print the completion script of a shell
 ///
 /// For bash: machinectl completion bash > ~/.local/share/bash-completion/completions/machinectl
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct CompletionArgs {
     /// Shell
     #[arg(value_enum)]

@@ -1,7 +1,5 @@
 //! What every command is given: the user interface, the settings, and a session on demand.
 
-use std::io::Write;
-
 use tracing_subscriber::EnvFilter;
 
 use super::args::GlobalArgs;
@@ -111,17 +109,12 @@ impl App {
 
     /// Writes data to standard output.
     pub(crate) fn data(&self, text: &str) -> Result<(), CommandError> {
-        self.ui.data(text).map_err(|source| {
-            CommandError::new(ErrorKind::Failed, "can't write to standard output").caused_by(source)
-        })
+        self.ui.data(text).map_err(unwritten)
     }
 
-    /// Writes bytes that are data, such as an archive or a script, to standard output.
+    /// Writes bytes that are data, such as a script, to standard output.
     pub(crate) fn bytes(&self, bytes: &[u8]) -> Result<(), CommandError> {
-        let mut out = std::io::stdout().lock();
-        out.write_all(bytes).and_then(|()| out.flush()).map_err(|source| {
-            CommandError::new(ErrorKind::Failed, "can't write to standard output").caused_by(source)
-        })
+        self.ui.bytes(bytes).map_err(unwritten)
     }
 }
 
@@ -149,4 +142,8 @@ impl App {
             ));
         }
     }
+}
+
+fn unwritten(source: std::io::Error) -> CommandError {
+    CommandError::new(ErrorKind::Failed, "can't write to standard output").caused_by(source)
 }

@@ -1,25 +1,24 @@
 //! `delete`: removes objects, and for a cluster everything that belongs to it.
 
+mod choice;
+mod wait;
+
 use std::sync::Arc;
 
 use clap::Args;
 use http::Request as HttpRequest;
-use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
+use self::choice::Doomed;
 use super::{
     args::{DryRun, DryRunArgs, WaitArgs},
     context::{App, Purpose},
     error::of_api,
-    manifest,
-    request::{Request, not_found, query, requests},
+    request::not_found,
 };
 use crate::{
     client::{Session, kinds},
-    cluster::{
-        Story, delete as cluster,
-        running::{self, Controllers, Deadline, beside},
-    },
+    cluster::{Story, delete as cluster},
     error::{CommandError, ErrorKind},
     kubeconfig::{Kubeconfig, Paths},
     ui::prompt::Answer,
@@ -54,13 +53,6 @@ pub(crate) struct DeleteArgs {
     dry_run: DryRunArgs,
 }
 
-/// One object to delete.
-struct Doomed {
-    kind: kinds::Kind,
-    namespace: Option<String>,
-    name: String,
-}
-
 pub(crate) async fn run(app: &App, args: DeleteArgs) -> Result<(), CommandError> {
     let (target, config, paths) = app.choose(Purpose::WriteKubeconfig)?;
     // A cluster is looked for where its Cluster object stands, whatever the current context is.
@@ -74,7 +66,7 @@ pub(crate) async fn run(app: &App, args: DeleteArgs) -> Result<(), CommandError>
     };
     let mut session = app.connect_to(target, &paths, Purpose::Change).await?;
     app.prepare(&session).await?;
-    let doomed = collect(app, &session, &args).await?;
+    let doomed = choice::collect(app, &session, &args).await?;
     if args.all {
         confirm(app, &args, doomed.len())?;
     }
@@ -87,84 +79,12 @@ pub(crate) async fn run(app: &App, args: DeleteArgs) -> Result<(), CommandError>
         }
     }
     if args.wait.wait && args.dry_run.dry_run.is_none() && !waiting.is_empty() {
-        wait_until_gone(app, &session, &waiting, &args).await?;
+        wait::until_gone(app, &session, &waiting, &args).await?;
     }
     if let Some(server) = session.server {
         server.stop().await;
     }
     Ok(())
-}
-
-async fn collect(app: &App, session: &Session, args: &DeleteArgs) -> Result<Vec<Doomed>, CommandError> {
-    let client = &session.client;
-    let mut doomed = Vec::new();
-    if !args.filename.is_empty() {
-        for manifest in manifest::read(&args.filename)? {
-            let text = |pointer| manifest.text_at(pointer).unwrap_or_default().to_owned();
-            let kind = kinds::of_object(client, &text("/apiVersion"), &text("/kind"))
-                .await
-                .map_err(|e| of_api("can't ask the API server for the kind", e))?
-                .ok_or_else(|| {
-                    manifest.error_at(
-                        &manifest::parse_path("kind"),
-                        format!("there is no kind {}", text("/kind")),
-                    )
-                })?;
-            let namespace = Some(text("/metadata/namespace"))
-                .filter(|n| !n.is_empty())
-                .unwrap_or_else(|| session.target.namespace.clone());
-            doomed.push(Doomed {
-                kind,
-                namespace: Some(namespace),
-                name: text("/metadata/name"),
-            });
-        }
-        // What was made last depends on what was made first.
-        doomed.reverse();
-        return Ok(doomed);
-    }
-    for Request { kind, names } in requests(client, &args.what).await? {
-        let namespace = Some(session.target.namespace.clone());
-        let names = if names.is_empty() {
-            if !args.all && args.selector.is_none() {
-                return Err(CommandError::new(ErrorKind::Usage, "say which objects to delete")
-                    .hinted(format!("name them: machinectl delete {} NAME", kind.plural))
-                    .hinted("or choose them with -l QUERY or --all"));
-            }
-            listed(app, session, &kind, args.selector.as_deref()).await?
-        } else {
-            names
-        };
-        doomed.extend(names.into_iter().map(|name| Doomed {
-            kind: kind.clone(),
-            namespace: namespace.clone(),
-            name,
-        }));
-    }
-    Ok(doomed)
-}
-
-async fn listed(
-    app: &App,
-    session: &Session,
-    kind: &kinds::Kind,
-    selector: Option<&str>,
-) -> Result<Vec<String>, CommandError> {
-    let failed = |e| of_api(format!("can't list {}", kind.full_name()), e);
-    let text = selector.map_or_else(String::new, |s| query(&[("labelSelector", s)]));
-    let path = kind.path(Some(&session.target.namespace), None);
-    let request = HttpRequest::get(format!("{path}?{text}"))
-        .body(Vec::new())
-        .map_err(|e| failed(kube::Error::HttpError(e)))?;
-    let list: Value = session.client.request(request).await.map_err(failed)?;
-    let items = list["items"].as_array().cloned().unwrap_or_default();
-    if items.is_empty() {
-        app.ui.say("No resources found");
-    }
-    Ok(items
-        .iter()
-        .filter_map(|i| i["metadata"]["name"].as_str().map(ToOwned::to_owned))
-        .collect())
 }
 
 fn confirm(app: &App, args: &DeleteArgs, count: usize) -> Result<(), CommandError> {
@@ -223,74 +143,6 @@ async fn delete_one(
             Err(not_found(kind, name, namespace.as_deref()))
         }
         Err(error) => Err(failed(error)),
-    }
-}
-
-/// Waits until objects are gone. On the embedded server the controllers run meanwhile: somebody has to take finalizers off.
-async fn wait_until_gone(
-    app: &App,
-    session: &Session,
-    waiting: &[&Doomed],
-    args: &DeleteArgs,
-) -> Result<(), CommandError> {
-    let progress = app.story();
-    let story: Arc<dyn Story> = progress.clone();
-    let deadline = Deadline::new(args.wait.timeout, "the deletion");
-    let left = |one: &Doomed| {
-        let api = kube::Api::<DynamicObject>::namespaced_with(
-            session.client.clone(),
-            one.namespace.as_deref().unwrap_or_default(),
-            &one.kind.api_resource(),
-        );
-        let all = kube::Api::<DynamicObject>::all_with(session.client.clone(), &one.kind.api_resource());
-        let (namespaced, name) = (one.kind.namespaced, one.name.clone());
-        async move {
-            if namespaced {
-                api.get_opt(&name).await
-            } else {
-                all.get_opt(&name).await
-            }
-        }
-    };
-    let wait = async {
-        for one in waiting {
-            while left(one)
-                .await
-                .map_err(crate::cluster::ClusterError::api(format!(
-                    "can't look at {}",
-                    one.name
-                )))?
-                .is_some()
-            {
-                let text = format!("{}/{} is still there", one.kind.singular_name(), one.name);
-                story.detail(&text);
-                deadline.pause(session.target.is_embedded(), &text).await?;
-            }
-        }
-        Ok(())
-    };
-    let mut wait = std::pin::pin!(wait);
-    // What goes at once needs no controllers.
-    if let Ok(done) = tokio::time::timeout(std::time::Duration::from_millis(20), &mut wait).await {
-        return Ok(done?);
-    }
-    progress.step("Waiting until they are gone");
-    let docker = running::docker(None).await.ok();
-    let actuators = running::actuators(&session.client, docker);
-    let mut controllers = Controllers::start(session, actuators, story.as_ref()).await?;
-    let done = beside(&mut controllers, wait).await;
-    if let Some(controllers) = controllers {
-        controllers.stop().await;
-    }
-    match done {
-        Ok(()) => {
-            progress.finish();
-            Ok(())
-        }
-        Err(error) => {
-            progress.fail();
-            Err(error.into())
-        }
     }
 }
 

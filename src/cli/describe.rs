@@ -86,8 +86,9 @@ async fn fetch(
         let mut list = get(format!("{}?{text}", kind.path(Some(namespace), None)))
             .await
             .map_err(|e| of_api(format!("can't list {}", kind.full_name()), e))?;
-        let mut items = list["items"]
-            .as_array_mut()
+        let mut items = list
+            .get_mut("items")
+            .and_then(Value::as_array_mut)
             .map(std::mem::take)
             .unwrap_or_default();
         for item in &mut items {

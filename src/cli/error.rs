@@ -147,7 +147,7 @@ impl From<ClusterError> for CommandError {
             ClusterError::NoCluster { .. } => Self::new(ErrorKind::NotFound, message)
                 .hinted("see what there is: machinectl get clusters -A"),
             ClusterError::Missing { kind, .. } => Self::new(ErrorKind::NotFound, message).hinted(format!(
-                "see what there is: machinectl get {} -A",
+                "see what there is: machinectl get {}s -A",
                 kind.to_lowercase()
             )),
             ClusterError::NotInstalled(context) => Self::new(ErrorKind::Conflict, message)

@@ -1,8 +1,9 @@
 //! `get`: shows objects. It changes nothing.
 
+mod watch;
+
 use clap::Args;
-use futures::StreamExt;
-use kube::{Client, core::WatchEvent};
+use kube::Client;
 use serde_json::Value;
 
 use super::{
@@ -21,6 +22,7 @@ use crate::{
 /// KIND is a kind in any of its forms (machine, machines, ma, machines.machine.crit.sh), several with commas, or the
 /// category machine-api.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct GetArgs {
     /// Kind and names: KIND [NAME...], or KIND/NAME...
     #[arg(required = true, value_name = "KIND")]
@@ -96,7 +98,7 @@ impl Get<'_> {
                         }
                     }
                     Output::Json | Output::Yaml | Output::Name => {
-                        objects.extend(items(answer, &request.kind))
+                        objects.extend(items(answer, &request.kind));
                     }
                 }
             }
@@ -108,11 +110,11 @@ impl Get<'_> {
             }
             Output::Table | Output::Wide => self.app.data(&self.tables(parts)),
             Output::Name => {
-                let lines = objects
-                    .iter()
-                    .map(|o| format!("{}\n", name_of(o)))
-                    .collect::<String>();
-                self.app.data(&lines)
+                let lines: Vec<String> = objects.iter().map(name_of).collect();
+                self.app.data(&lines.join(
+                    "
+",
+                ))
             }
             Output::Json | Output::Yaml => {
                 self.app
@@ -220,55 +222,11 @@ impl Get<'_> {
             .body(Vec::new())
             .map_err(kube::Error::HttpError)
     }
-
-    async fn watch(&self, request: &Request) -> Result<(), CommandError> {
-        let kind = &request.kind;
-        let failed = |e| of_api(format!("can't watch {}", kind.full_name()), e);
-        let mut more = vec![("watch", "1")];
-        let field = request.names.first().map(|n| format!("metadata.name={n}"));
-        if let Some(field) = &field {
-            more.push(("fieldSelector", field));
-        }
-        let mut header = true;
-        // Without a resourceVersion a watch begins with what there is; when the server ends it, it begins anew.
-        loop {
-            let address = self.address(kind, None, &more);
-            let events = self
-                .client
-                .request_events::<Value>(self.request(&address).map_err(failed)?)
-                .await
-                .map_err(failed)?;
-            let mut events = std::pin::pin!(events);
-            while let Some(event) = events.next().await {
-                let object = match event.map_err(failed)? {
-                    WatchEvent::Added(o) | WatchEvent::Modified(o) | WatchEvent::Deleted(o) => o,
-                    WatchEvent::Bookmark(_) => continue,
-                    WatchEvent::Error(status) => return Err(failed(kube::Error::Api(status))),
-                };
-                self.show_event(&object, kind, header)?;
-                header = false;
-            }
-        }
-    }
-
-    fn show_event(&self, object: &Value, kind: &Kind, header: bool) -> Result<(), CommandError> {
-        match self.args.output {
-            Output::Table | Output::Wide => {
-                self.app
-                    .data(&output::table(object, kind, self.columns(kind), header))
-            }
-            Output::Name => self.app.data(&name_of(object)),
-            Output::Json => self.app.data(&output::document(object, Output::Json)?),
-            Output::Yaml => self
-                .app
-                .data(&format!("---\n{}", output::document(object, Output::Yaml)?)),
-        }
-    }
 }
 
 /// The objects of an answer that is an object or a list; items of a list get their kind back.
 fn items(mut answer: Value, kind: &Kind) -> Vec<Value> {
-    let Some(list) = answer["items"].as_array_mut() else {
+    let Some(list) = answer.get_mut("items").and_then(Value::as_array_mut) else {
         return vec![answer];
     };
     let mut list = std::mem::take(list);

@@ -111,7 +111,11 @@ pub(crate) fn dotted(path: &[Step]) -> String {
                 text.push('.');
                 text.push_str(name);
             }
-            Step::Item(index) => text.push_str(&format!("[{index}]")),
+            Step::Item(index) => {
+                text.push('[');
+                text.push_str(&index.to_string());
+                text.push(']');
+            }
         }
     }
     text
@@ -352,7 +356,7 @@ pub(crate) fn parse(file: &str, text: &str) -> Result<Vec<Manifest>, CommandErro
             text: shared.clone(),
         };
         if manifest.text_at("/kind").is_some_and(|k| k.ends_with("List"))
-            && let Some(items) = manifest.object["items"].as_array_mut()
+            && let Some(items) = manifest.object.get_mut("items").and_then(Value::as_array_mut)
         {
             for object in std::mem::take(items) {
                 manifests.push(checked(Manifest {

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Print the version of this program
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct VersionArgs {
     /// How to print
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]

@@ -147,13 +147,21 @@ pub async fn open(dir: &Path, clock: Arc<dyn Clock>) -> Result<Opened, EmbeddedE
                     address: None,
                 };
                 write_holder(&mut lock, &holder).map_err(failed)?;
-                let server =
-                    Server::open(dir, Arc::clone(&clock))
-                        .await
-                        .map_err(|source| EmbeddedError::Store {
+                let server = match Server::open(dir, Arc::clone(&clock)).await {
+                    Ok(server) => server,
+                    // A process that is just ending lets the lock go before it closes the store.
+                    Err(OpenError::InUse(_)) if begun.elapsed() < HELD_TIMEOUT => {
+                        drop(lock);
+                        tokio::time::sleep(HELD_RETRY).await;
+                        continue;
+                    }
+                    Err(source) => {
+                        return Err(EmbeddedError::Store {
                             dir: dir.to_owned(),
                             source: Box::new(source),
-                        })?;
+                        });
+                    }
+                };
                 return Ok(Opened::Here(Embedded {
                     dir: dir.to_owned(),
                     lock,

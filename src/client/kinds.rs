@@ -12,6 +12,7 @@ pub(crate) const CATEGORY: &str = "machine-api";
 
 /// A kind and where its objects are.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_field_names, reason = "the API calls this field so too")]
 pub(crate) struct Kind {
     pub(crate) group: String,
     pub(crate) version: String,

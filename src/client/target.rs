@@ -235,6 +235,10 @@ contexts:
     - {name: machinectl.crit.sh, extension: {management: self, home: embedded, cluster: own}}
 ";
 
+    #[expect(
+        clippy::unwrap_in_result,
+        reason = "what goes wrong before the choice is a failed test"
+    )]
     fn choose(context: Option<&str>, embedded: bool, text: &str) -> Result<Target, ClientError> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("config");

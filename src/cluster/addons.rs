@@ -1,5 +1,8 @@
 //! Network and storage of a new cluster: the manifests that its node image brings along. What it does not bring is left to the user.
 
+use std::sync::LazyLock;
+
+use regex::Regex;
 use serde_json::{Value, json};
 
 use super::{
@@ -15,6 +18,9 @@ const MANIFESTS: [(&str, &str); 2] = [
     ("/kind/manifests/default-cni.yaml", "network"),
     ("/kind/manifests/default-storage.yaml", "storage"),
 ];
+
+static POD_SUBNET_VARIABLE: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"\{\{\s*\.PodSubnet\s*\}\}").expect("invariant: the pattern is a constant"));
 
 /// Pod network of clusters in Docker when nobody says otherwise, as with kind.
 pub const POD_SUBNET: &str = "10.244.0.0/16";
@@ -82,9 +88,7 @@ pub(crate) async fn registry(
 /// Reads a manifest. Its one template variable is the pod network.
 fn objects(path: &str, bytes: &[u8], pod_subnet: &str) -> Result<Vec<Value>, ClusterError> {
     let text = String::from_utf8_lossy(bytes);
-    let variable =
-        regex::Regex::new(r"\{\{\s*\.PodSubnet\s*\}\}").expect("invariant: the pattern is a constant");
-    let text = variable.replace_all(&text, pod_subnet);
+    let text = POD_SUBNET_VARIABLE.replace_all(&text, pod_subnet);
     let documents = yaml::documents(&text).map_err(|source| ClusterError::Document {
         what: format!("{path} of the node image"),
         source,

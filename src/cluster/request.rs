@@ -146,7 +146,7 @@ impl ClusterRequest {
             image: image.clone(),
             workers: *workers,
             version: version.clone(),
-            rest: sum.iter().take(8).map(|b| format!("{b:02x}")).collect(),
+            rest: crate::install::hex(&sum[..8]),
         }
     }
 }

@@ -120,8 +120,13 @@ fn digest(crd: &CustomResourceDefinition) -> String {
     use sha2::Digest;
     let text = serde_json::to_string(&crd.spec).unwrap_or_default();
     let sum = sha2::Sha256::digest(text.as_bytes());
-    sum.iter().take(8).fold(String::new(), |mut hex, byte| {
-        use std::fmt::Write;
+    hex(&sum[..8])
+}
+
+/// Writes bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::new(), |mut hex, byte| {
         // Writing to a String can't fail.
         let _infallible = write!(hex, "{byte:02x}");
         hex

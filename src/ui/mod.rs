@@ -99,6 +99,16 @@ impl Ui {
         out.flush()
     }
 
+    /// Writes bytes to standard output, as they are.
+    ///
+    /// # Errors
+    /// Fails when nobody reads them any more.
+    pub fn bytes(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        out.write_all(bytes)?;
+        out.flush()
+    }
+
     /// Tells a line of the story.
     pub fn say(&self, line: &str) {
         if self.loudness > Loudness::Quiet {

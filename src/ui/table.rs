@@ -18,16 +18,9 @@ impl Table {
         }
     }
 
-    /// Adds a row. Empty cells are shown as `<none>`.
+    /// Adds a row. A cell is one line.
     pub fn row<I: IntoIterator<Item = S>, S: Into<String>>(&mut self, cells: I) {
-        let cell = |cell: S| {
-            let text: String = cell.into().replace(['\n', '\r', '\t'], " ");
-            if text.is_empty() {
-                "<none>".to_owned()
-            } else {
-                text
-            }
-        };
+        let cell = |cell: S| -> String { cell.into().replace(['\n', '\r', '\t'], " ") };
         self.rows.push(cells.into_iter().map(cell).collect());
     }
 
@@ -64,14 +57,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_line_up_and_empty_cells_are_named() {
+    fn columns_line_up_and_nothing_stands_behind_the_last() {
         let mut table = Table::new(["name", "Age"]);
         table.row(["a", "5s"]);
         table.row(["longer-name", ""]);
         assert_eq!(
             table.render(true),
-            "NAME          AGE\na             5s\nlonger-name   <none>\n"
+            "NAME          AGE\na             5s\nlonger-name\n"
         );
-        assert_eq!(table.render(false), "a             5s\nlonger-name   <none>\n");
+        assert_eq!(table.render(false), "a             5s\nlonger-name\n");
     }
 }

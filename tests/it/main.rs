@@ -2,4 +2,5 @@
 
 mod apiserver;
 mod architecture;
+mod cli;
 mod docker;

@@ -42,7 +42,7 @@ pub(crate) struct ClusterArgs {
     /// Kubernetes version, for example v1.35.0
     #[arg(long, value_name = "VERSION")]
     kubernetes_version: Option<String>,
-    /// Configuration file, cinder.crit.sh/v1alpha1 ClusterConfiguration; - is standard input
+    /// Configuration file, a `ClusterConfiguration` of cinder; - is standard input
     #[arg(short, long, value_name = "FILE")]
     config: Option<String>,
     #[command(flatten)]

@@ -209,7 +209,7 @@ mod tests {
           phase: Running
         Conditions:
           TYPE    STATUS   REASON   AGE   MESSAGE
-          Ready   True     Fine     60s   <none>
+          Ready   True     Fine     60s
         Events:
           TYPE     REASON   AGE       MESSAGE
           Normal   Made     5s (x2)   it was made

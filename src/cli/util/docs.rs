@@ -96,7 +96,7 @@ fn meaning(argument: &Arg) -> String {
     let possible: Vec<String> = argument
         .get_possible_values()
         .iter()
-        .filter(|v| !v.is_hide_set())
+        .filter(|v| !v.is_hide_set() && !argument.is_hide_possible_values_set())
         .map(|v| format!("`{}`", v.get_name()))
         .collect();
     if argument.get_action().takes_values() && !possible.is_empty() {

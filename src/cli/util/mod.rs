@@ -34,8 +34,8 @@ pub(crate) struct GenerateArgs {
     /// Folder to write into; without it the result is printed
     #[arg(long, value_name = "FOLDER")]
     dir: Option<PathBuf>,
-    /// Write nothing, and fail when the files in the folder differ
-    #[arg(long, requires = "dir")]
+    /// Write nothing, and fail when the files in the folder differ; by default that of the same name as the command
+    #[arg(long)]
     check: bool,
 }
 
@@ -54,10 +54,10 @@ pub(crate) fn run(app: &App, command: UtilCommand) -> Result<(), CommandError> {
         UtilCommand::Man(args) => ("man", man()?, args),
     };
     let GenerateArgs { dir, check } = args;
-    match dir {
-        None => print(app, &files),
-        Some(dir) if check => compare(name, &dir, &files),
-        Some(dir) => write(app, &dir, &files),
+    match (dir, check) {
+        (dir, true) => compare(name, &dir.unwrap_or_else(|| PathBuf::from(name)), &files),
+        (None, false) => print(app, &files),
+        (Some(dir), false) => write(app, &dir, &files),
     }
 }
 
