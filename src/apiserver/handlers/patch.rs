@@ -110,8 +110,21 @@ fn apply(
         ))
     })?;
     let warnings = body::unknown_fields(&unknown, options.validation).map_err(ApiError::bad_request)?;
+    if info.custom {
+        keep_empty_maps(&applied, &mut new);
+    }
     check_name(call, &mut new)?;
     Ok((new, warnings))
+}
+
+/// Maps of the metadata that are applied empty are written so: custom resources are not tidied on their way.
+fn keep_empty_maps(applied: &Value, new: &mut Value) {
+    for field in ["labels", "annotations"] {
+        let is_empty = applied["metadata"][field].as_object().is_some_and(serde_json::Map::is_empty);
+        if is_empty && new["metadata"].get(field).is_none() {
+            new["metadata"][field] = Value::Object(serde_json::Map::new());
+        }
+    }
 }
 
 /// Names the object as errors of apply do.

@@ -310,7 +310,7 @@ pub(crate) async fn guaranteed(
         let mut new = make(Some(&live))?;
         check_version(info, &path.name, &mut new, stored.version)?;
         finish(info, target, &mut new, &live)?;
-        if options.dry_run || meta::same_content(&new, &live) {
+        if options.dry_run || is_unchanged(&new, &live, &stored.empties) {
             let object = if options.dry_run { new } else { live };
             return Ok(Written {
                 object,
@@ -366,6 +366,18 @@ fn check_uid(
         "StorageError: invalid object, Code: 4, Key: /registry/{resource}/{place}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {found}"
     );
     Err(ApiError::resource_conflict(info, name, &why))
+}
+
+/// Says whether nothing needs to be written. `empties` are the empty maps that the last write had.
+fn is_unchanged(new: &Value, live: &Value, empties: &[&str]) -> bool {
+    if empties.is_empty() {
+        return meta::same_content(new, live);
+    }
+    let mut live = live.clone();
+    for field in empties {
+        meta::of_mut(&mut live).insert((*field).to_owned(), Value::Object(serde_json::Map::new()));
+    }
+    meta::same_content(new, &live)
 }
 
 /// Returns the number of a resourceVersion, 0 if there is none.

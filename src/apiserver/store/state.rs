@@ -47,6 +47,9 @@ pub(crate) struct Stored {
     /// The uids of its owners.
     pub(crate) owners: Vec<Arc<str>>,
     pub(crate) deleting: bool,
+    /// Maps of the metadata that were written although they are empty. They are not shown, but a write without them
+    /// is a change.
+    pub(crate) empties: Vec<&'static str>,
     /// The object's JSON without the opening brace, `apiVersion` and `kind`: those depend on who asks.
     pub(crate) rest: Bytes,
 }
@@ -81,6 +84,7 @@ struct OwnerUid {
 impl Stored {
     /// Takes an object in, giving it `version`.
     pub(super) fn new(key: Key, mut object: Value, version: u64) -> Self {
+        let mut empties = Vec::new();
         if let Some(map) = object.as_object_mut() {
             map.remove("apiVersion");
             map.remove("kind");
@@ -88,13 +92,19 @@ impl Stored {
                 .entry("metadata")
                 .or_insert_with(|| Value::Object(serde_json::Map::new()));
             if let Some(metadata) = metadata.as_object_mut() {
+                for field in ["labels", "annotations"] {
+                    if metadata.get(field).and_then(Value::as_object).is_some_and(serde_json::Map::is_empty) {
+                        metadata.remove(field);
+                        empties.push(field);
+                    }
+                }
                 metadata.insert("resourceVersion".to_owned(), Value::String(version.to_string()));
             }
         }
         let mut json = serde_json::to_vec(&object).unwrap_or_else(|_| b"{}".to_vec());
         json.remove(0);
         let meta = Meta::deserialize(&object["metadata"]).unwrap_or_default();
-        Self::from_parts(key, version, meta, Bytes::from(json))
+        Self { empties, ..Self::from_parts(key, version, meta, Bytes::from(json)) }
     }
 
     /// Takes an object from its stored form.
@@ -123,6 +133,7 @@ impl Stored {
             labels: meta.labels.unwrap_or_default(),
             owners,
             deleting: meta.deletion_timestamp.is_some(),
+            empties: Vec::new(),
             rest,
         }
     }
