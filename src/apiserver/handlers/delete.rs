@@ -53,11 +53,11 @@ pub(crate) async fn remove(
         if !done && meta::same_content(&object, &next) {
             return Ok(Removal::Pending(object));
         }
-        let next = to_stored(info, next);
+        // Who watches sees what goes as it was stored last.
         let change = if done {
-            Change::Delete(next)
+            Change::Delete(to_stored(info, object))
         } else {
-            Change::Put(next)
+            Change::Put(to_stored(info, next))
         };
         match server
             .commit(stored.key.clone(), Expect::Version(stored.version), change)

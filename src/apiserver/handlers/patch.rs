@@ -1,9 +1,10 @@
 //! PATCH in its four kinds. It must not check what comes out: that is done for all writes alike.
 
 use axum::response::Response;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::super::builtin::ResourceInfo;
+use super::super::object::meta;
 use super::super::object::patch::{self as patches, PatchError};
 use super::super::schema::FieldError;
 use super::super::ssa::{self, Manager, SsaError};
@@ -111,20 +112,35 @@ fn apply(
     })?;
     let warnings = body::unknown_fields(&unknown, options.validation).map_err(ApiError::bad_request)?;
     if info.custom {
-        keep_empty_maps(&applied, &mut new);
+        keep_empty_maps(&applied, live, &mut new);
     }
     check_name(call, &mut new)?;
     Ok((new, warnings))
 }
 
-/// Maps of the metadata that are applied empty are written so: custom resources are not tidied on their way.
-fn keep_empty_maps(applied: &Value, new: &mut Value) {
+/// Maps of the metadata that are applied empty, or become empty while somebody owns them, are written so: custom
+/// resources are not tidied on their way to the store.
+fn keep_empty_maps(applied: &Value, live: Option<&Value>, new: &mut Value) {
     for field in ["labels", "annotations"] {
-        let is_empty = applied["metadata"][field].as_object().is_some_and(serde_json::Map::is_empty);
-        if is_empty && new["metadata"].get(field).is_none() {
-            new["metadata"][field] = Value::Object(serde_json::Map::new());
+        if meta::of(new).contains_key(field) {
+            continue;
+        }
+        let is_applied = applied["metadata"][field].as_object().is_some_and(Map::is_empty);
+        let had = live.is_some_and(|live| meta::of(live).contains_key(field));
+        if is_applied || (had && is_owned(new, &format!("f:{field}"))) {
+            meta::of_mut(new).insert(field.to_owned(), Value::Object(Map::new()));
         }
     }
+}
+
+/// Says whether somebody manages a map of the metadata as such, without any of its keys.
+fn is_owned(object: &Value, field: &str) -> bool {
+    let entries = meta::of(object).get("managedFields").and_then(Value::as_array);
+    entries.into_iter().flatten().any(|entry| {
+        entry["fieldsV1"]["f:metadata"][field]
+            .as_object()
+            .is_some_and(|keys| keys.keys().all(|k| k == "."))
+    })
 }
 
 /// Names the object as errors of apply do.

@@ -47,8 +47,16 @@ pub fn json_patch(target: &Value, patch: &Value) -> Result<Value, PatchError> {
     }
     let mut object = target.clone();
     for operation in operations {
-        let operation: json_patch::PatchOperation = serde_json::from_value(operation.clone())
+        let mut operation: json_patch::PatchOperation = serde_json::from_value(operation.clone())
             .map_err(|error| PatchError::Unprocessable(format!("operation {operation}: {error}")))?;
+        // The API server's library replaces what is not there, if it would be a field of an object.
+        if let json_patch::PatchOperation::Replace(replace) = &operation
+            && replace.path.resolve(&object).is_err()
+            && replace.path.parent().is_some_and(|p| p.resolve(&object).is_ok_and(Value::is_object))
+        {
+            let (path, value) = (replace.path.clone(), replace.value.clone());
+            operation = json_patch::PatchOperation::Add(json_patch::AddOperation { path, value });
+        }
         json_patch::patch(&mut object, std::slice::from_ref(&operation))
             .map_err(|error| PatchError::Unprocessable(error.to_string()))?;
     }
@@ -141,6 +149,12 @@ mod tests {
     }
 
     #[test]
+    fn a_field_that_is_not_there_is_replaced_all_the_same() {
+        let patch = json!([{"op": "replace", "path": "/z", "value": 2}]);
+        assert_eq!(json_patch(&json!({"a": 1}), &patch), Ok(json!({"a": 1, "z": 2})));
+    }
+
+    #[test]
     fn json_patches_that_do_not_fit_are_refused() {
         let refused = |patch: Value| json_patch(&json!({"a": 1}), &patch).unwrap_err();
         let words = "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp";
@@ -153,7 +167,7 @@ mod tests {
             json!([{"op": "add", "path": "/l/-", "value": 1}]),
             json!([{"op": "test", "path": "/a", "value": 2}]),
             json!([{"op": "remove", "path": "/z"}]),
-            json!([{"op": "replace", "path": "/z", "value": 1}]),
+            json!([{"op": "replace", "path": "/z/y", "value": 1}]),
         ] {
             assert!(
                 matches!(refused(patch.clone()), PatchError::Unprocessable(_)),

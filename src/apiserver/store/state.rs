@@ -93,7 +93,11 @@ impl Stored {
                 .or_insert_with(|| Value::Object(serde_json::Map::new()));
             if let Some(metadata) = metadata.as_object_mut() {
                 for field in ["labels", "annotations"] {
-                    if metadata.get(field).and_then(Value::as_object).is_some_and(serde_json::Map::is_empty) {
+                    if metadata
+                        .get(field)
+                        .and_then(Value::as_object)
+                        .is_some_and(serde_json::Map::is_empty)
+                    {
                         metadata.remove(field);
                         empties.push(field);
                     }
@@ -104,7 +108,10 @@ impl Stored {
         let mut json = serde_json::to_vec(&object).unwrap_or_else(|_| b"{}".to_vec());
         json.remove(0);
         let meta = Meta::deserialize(&object["metadata"]).unwrap_or_default();
-        Self { empties, ..Self::from_parts(key, version, meta, Bytes::from(json)) }
+        Self {
+            empties,
+            ..Self::from_parts(key, version, meta, Bytes::from(json))
+        }
     }
 
     /// Takes an object from its stored form.
