@@ -118,9 +118,15 @@ pub(crate) enum Effect {
         optional: bool,
     },
     /// Server-side apply, taking over fields of others.
-    Apply { target: Target, object: Box<DynamicObject> },
+    Apply {
+        target: Target,
+        object: Box<DynamicObject>,
+    },
     /// Makes an object. One that exists already stays as it is.
-    Create { target: Target, object: Box<DynamicObject> },
+    Create {
+        target: Target,
+        object: Box<DynamicObject>,
+    },
     /// Deletes an object; with a UID only that one. An object that is gone is a success.
     Delete {
         target: Target,
@@ -236,6 +242,11 @@ pub(crate) fn reference<K: Resource<DynamicType = ()>>(object: &K) -> ObjectRefe
     }
 }
 
+/// Makes an object from JSON that this program wrote itself.
+pub(crate) fn object(value: Value) -> Box<DynamicObject> {
+    Box::new(serde_json::from_value(value).expect("invariant: an object with kind and metadata"))
+}
+
 /// Whether two statuses say the same, whatever their times.
 pub(crate) fn same_status(a: &Value, b: &Value) -> bool {
     const TIMES: [&str; 2] = ["lastTransitionTime", "lastUpdated"];
@@ -252,7 +263,9 @@ pub(crate) fn same_status(a: &Value, b: &Value) -> bool {
             right.sort();
             left == right && left.iter().all(|k| same_status(&a[k], &b[k]))
         }
-        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_status(a, b)),
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_status(a, b))
+        }
         _ => a == b,
     }
 }

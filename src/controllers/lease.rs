@@ -53,12 +53,14 @@ pub(crate) struct Held {
 }
 
 /// Why a Lease is no longer held.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum Lost {
     /// Somebody else has it.
+    #[error("{0} has taken it")]
     Taken(String),
     /// It could not be renewed in time.
-    Expired(kube::Error),
+    #[error("it could not be renewed in time: {0}")]
+    Expired(#[source] kube::Error),
 }
 
 /// Waits until the Lease is held, or returns nothing when `stop` comes first.

@@ -11,13 +11,43 @@
 //! | `cluster`, `config` | keys and endpoints; what machines run first |
 //! | `infrastructure_provider`, `docker_infrastructure_provider` | what user interfaces read |
 
-use std::{future::Future, sync::Arc};
+use std::{fmt::Debug, future::Future, hash::Hash, sync::Arc, time::Duration};
 
-use kube::Client;
+use futures::FutureExt as _;
+use kube::{Client, Resource};
+use tokio::{sync::watch, task::JoinSet};
 
-use crate::{providers::Actuators, time::Clock};
+use self::{
+    cache::{Cache, Indexed},
+    effect::Requeue,
+    lease::Held,
+    runtime::{Metrics, ReconcileError, Work, drive},
+    world::{Works, World},
+};
+use crate::{
+    providers::Actuators,
+    time::{Clock, SignedDuration},
+};
 
+mod apply;
+mod cache;
+mod cluster;
+mod config;
+mod docker_infrastructure_provider;
+mod effect;
+mod infrastructure_machine;
+mod infrastructure_provider;
 pub mod lease;
+mod machine;
+mod node;
+pub mod runtime;
+mod workload;
+mod world;
+
+/// How long looks that run may take to come to their end when the controllers stop.
+const GRACE: Duration = Duration::from_secs(5);
+/// How long to wait for the watch to bring what was written, should it not.
+const UNSEEN: SignedDuration = SignedDuration::from_secs(1);
 
 /// What the controllers work with.
 #[derive(Clone)]
@@ -30,6 +60,8 @@ pub struct Context {
     pub clock: Arc<dyn Clock>,
     /// Who this is, in the Lease and in Events: `<hostname>_<uuid>`.
     pub identity: String,
+    /// Counts what the controllers do.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Context {
@@ -40,6 +72,7 @@ impl Context {
             actuators,
             clock,
             identity: identity(),
+            metrics: Arc::default(),
         }
     }
 }
@@ -71,13 +104,177 @@ pub async fn run(
     ctx: Context,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ControllerError> {
-    let held = lease::acquire(&ctx.client, &ctx.identity, &*ctx.clock, stop)
-        .await
-        .map_err(ControllerError::Lease)?;
-    if let Some(held) = held {
-        held.release().await;
+    let stop = stop.shared();
+    loop {
+        let held = lease::acquire(&ctx.client, &ctx.identity, &*ctx.clock, stop.clone())
+            .await
+            .map_err(ControllerError::Lease)?;
+        let Some(mut held) = held else { return Ok(()) };
+        tracing::debug!(identity = %ctx.identity, "the Lease is held; the controllers start");
+        if work(&ctx, &mut held, stop.clone()).await == End::Stopped {
+            held.release().await;
+            return Ok(());
+        }
     }
-    Ok(())
+}
+
+/// Why the controllers ended.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    /// They were asked to.
+    Stopped,
+    /// Somebody else may act now.
+    LeaseLost,
+}
+
+/// Runs all controllers while the Lease is held.
+async fn work(ctx: &Context, held: &mut Held, stop: impl Future<Output = ()>) -> End {
+    let (end, stopped) = watch::channel(false);
+    // Aborts everything when this future is dropped in the middle, too.
+    let mut running = Running {
+        world: None,
+        drivers: JoinSet::new(),
+    };
+    let result = {
+        let controllers = async {
+            let (world, works) = World::start(ctx.clone()).await;
+            running.world = Some(Arc::clone(&world));
+            start(&world, works, &stopped, &mut running.drivers);
+            futures::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = controllers => End::Stopped,
+            () = stop => End::Stopped,
+            lost = held.keep(&*ctx.clock) => {
+                tracing::warn!(reason = %lost, "the Lease is lost; the controllers stop");
+                End::LeaseLost
+            }
+        }
+    };
+    let _ = end.send(true);
+    if result == End::Stopped {
+        let drained = async { while running.drivers.join_next().await.is_some() {} };
+        if tokio::time::timeout(GRACE, drained).await.is_err() {
+            tracing::debug!("work in progress was cut off; the next run takes it up");
+        }
+    }
+    result
+}
+
+/// What has to end with the controllers.
+struct Running {
+    world: Option<Arc<World>>,
+    drivers: JoinSet<()>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.drivers.abort_all();
+        if let Some(world) = &self.world {
+            world.shut_down();
+        }
+    }
+}
+
+/// Starts the driver of each controller.
+fn start(world: &Arc<World>, works: Works, stop: &watch::Receiver<bool>, drivers: &mut JoinSet<()>) {
+    let Works {
+        machines,
+        clusters,
+        configs,
+        providers,
+        docker_providers,
+        infrastructure,
+    } = works;
+    let mut spawn = Spawn { world, stop, drivers };
+    spawn.controller(
+        "machine",
+        &world.machines,
+        machines,
+        World::is_paused,
+        machine::reconcile,
+    );
+    spawn.controller(
+        "cluster",
+        &world.clusters,
+        clusters,
+        |_, cluster| world::cluster_is_paused(cluster),
+        cluster::reconcile,
+    );
+    spawn.controller("config", &world.configs, configs, |_, _| false, config::reconcile);
+    spawn.controller(
+        "infrastructure-provider",
+        &world.providers,
+        providers,
+        |_, _| false,
+        infrastructure_provider::reconcile,
+    );
+    spawn.controller(
+        "docker-infrastructure-provider",
+        &world.docker_providers,
+        docker_providers,
+        |_, _| false,
+        docker_infrastructure_provider::reconcile,
+    );
+    for (kind, work) in infrastructure {
+        if let Some(known) = world.infrastructure(crate::api::INFRASTRUCTURE_GROUP, &kind) {
+            spawn.controller(
+                "infrastructure-machine",
+                &known.cache.clone(),
+                work,
+                infrastructure_machine::is_paused,
+                move |world, object| infrastructure_machine::reconcile(world, known.resource.clone(), object),
+            );
+        }
+    }
+}
+
+/// Starts drivers.
+struct Spawn<'a> {
+    world: &'a Arc<World>,
+    stop: &'a watch::Receiver<bool>,
+    drivers: &'a mut JoinSet<()>,
+}
+
+impl Spawn<'_> {
+    fn controller<K, F, Fut>(
+        &mut self,
+        name: &'static str,
+        cache: &Cache<K>,
+        work: Work<K>,
+        paused: fn(&World, &K) -> bool,
+        reconcile: F,
+    ) where
+        K: Resource + Clone + Indexed + Debug + Send + Sync + 'static,
+        K::DynamicType: Eq + Hash + Clone + Debug + Unpin + Send + Sync,
+        F: Fn(Arc<World>, Arc<K>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Requeue, ReconcileError>> + Send + 'static,
+    {
+        let world = Arc::clone(self.world);
+        let kind = K::kind(&cache.kind).into_owned();
+        let controller = runtime::Controller {
+            name,
+            cache: cache.clone(),
+            work,
+            paused: {
+                let world = Arc::clone(&world);
+                Box::new(move |object: &K| paused(&world, object))
+            },
+            stop: self.stop.clone(),
+        };
+        let metrics = Arc::clone(&world.metrics);
+        let reconcile = Arc::new(reconcile);
+        self.drivers
+            .spawn(drive(controller, metrics, move |object: Arc<K>| {
+                let (world, kind, reconcile) = (Arc::clone(&world), kind.clone(), Arc::clone(&reconcile));
+                async move {
+                    if world.is_stale(&kind, &*object) {
+                        return Ok(Requeue::After(UNSEEN));
+                    }
+                    reconcile(world, object).await
+                }
+            }));
+    }
 }
 
 /// `<hostname>_<uuid>`.

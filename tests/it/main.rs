@@ -2,5 +2,6 @@
 
 mod apiserver;
 mod architecture;
+mod controllers;
 mod cli;
 mod docker;

@@ -3,7 +3,7 @@
 mod spec;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
@@ -25,6 +25,8 @@ use crate::{
     time::{Clock, Timestamp},
 };
 
+/// Taint that an API server puts on a Node that registers.
+const NOT_READY: &str = "node.kubernetes.io/not-ready";
 /// How often the nodes show that they live. Their Leases hold for 40 s.
 const RENEW: Duration = Duration::from_secs(15);
 
@@ -216,18 +218,49 @@ impl HollowActuator {
 /// Renews the Leases of all nodes, one after the other, for ever.
 async fn heartbeat(shared: Arc<Shared>) {
     let leases: Api<Lease> = Api::namespaced(shared.client.clone(), spec::NODE_LEASES);
+    let mut untainted = BTreeSet::new();
     loop {
         tokio::time::sleep(RENEW).await;
         let nodes = lock(&shared.alive).clone();
+        untainted.retain(|node| nodes.contains_key(node));
         for (node, uid) in nodes {
             if !lock(&shared.alive).contains_key(&node) {
                 continue;
             }
-            if let Err(error) = renew(&leases, &node, uid.as_deref(), shared.clock.now()).await {
+            let shown = async {
+                renew(&leases, &node, uid.as_deref(), shared.clock.now()).await?;
+                if !untainted.contains(&node) {
+                    untaint(&shared.client, &node).await?;
+                    untainted.insert(node.clone());
+                }
+                Ok::<(), kube::Error>(())
+            };
+            if let Err(error) = shown.await {
                 tracing::debug!(%node, %error, "the Lease of a hollow node could not be renewed");
             }
         }
     }
+}
+
+/// Takes the taint away that API servers put on each new Node, where no controller does: the Node is ready from the first.
+async fn untaint(client: &Client, name: &str) -> Result<(), kube::Error> {
+    let nodes: Api<Node> = Api::all(client.clone());
+    let Some(node) = nodes.get_opt(name).await? else {
+        return Ok(());
+    };
+    let all = node.spec.and_then(|s| s.taints).unwrap_or_default();
+    let left: Vec<_> = all.iter().filter(|t| t.key != NOT_READY).collect();
+    if left.len() == all.len() {
+        return Ok(());
+    }
+    let patch = serde_json::json!({
+        "metadata": { "resourceVersion": node.metadata.resource_version },
+        "spec": { "taints": left },
+    });
+    nodes
+        .patch(name, &PatchParams::default(), &Patch::Merge(&patch))
+        .await
+        .map(|_| ())
 }
 
 async fn renew(

@@ -1,0 +1,419 @@
+//! Does what a planner asked for: the only interpreter of effects, and the only writer of objects. It decides nothing.
+
+use std::time::Duration;
+
+use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{
+        ApiResource, DeleteParams, DynamicObject, EvictParams, Patch, PatchParams, PostParams, Preconditions,
+    },
+    runtime::events::{Event, EventType},
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{
+    effect::{Effect, Notice, ObjectKey, Plan, Target, reference, same_status},
+    runtime::ReconcileError,
+    world::World,
+};
+use crate::{
+    api::conditions::{self, Status},
+    providers::{Actuator, ActuatorError, Deletion, Instance},
+    time::Timestamp,
+};
+
+/// How long an API server may take to answer.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Who writes: the name in Events and the field manager.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Writer {
+    /// Event source, for example `machine-controller`.
+    pub(crate) source: &'static str,
+    /// Field manager, for example `machinectl-machine`.
+    pub(crate) manager: &'static str,
+}
+
+/// The object that a plan is about, as it was observed.
+pub(crate) struct Subject {
+    key: ObjectKey,
+    resource_version: Option<String>,
+    finalizers: Vec<String>,
+    status: Value,
+    reference: ObjectReference,
+}
+
+impl Subject {
+    /// Takes down an object of a kind that is known at compile time.
+    pub(crate) fn of<K: Resource<DynamicType = ()> + Serialize>(object: &K) -> Self {
+        let mut value = serde_json::to_value(object).unwrap_or_default();
+        Self {
+            key: ObjectKey::to(object),
+            resource_version: object.resource_version(),
+            finalizers: object.finalizers().to_vec(),
+            status: value.get_mut("status").map(Value::take).unwrap_or_default(),
+            reference: reference(object),
+        }
+    }
+
+    /// Takes down an object of any kind.
+    pub(crate) fn dynamic(object: &DynamicObject, resource: &ApiResource) -> Self {
+        Self {
+            key: ObjectKey {
+                resource: resource.clone(),
+                namespace: object.namespace(),
+                name: object.name_any(),
+            },
+            resource_version: object.resource_version(),
+            finalizers: object.finalizers().to_vec(),
+            status: object.data.get("status").cloned().unwrap_or_default(),
+            reference: object.object_ref(resource),
+        }
+    }
+}
+
+/// What came of effects that give something back.
+#[derive(Debug, Default)]
+pub(crate) struct Applied {
+    /// Of [`Effect::CreateInstance`].
+    pub(crate) instance: Option<Result<Instance, ActuatorError>>,
+    /// Of [`Effect::DeleteInstance`].
+    pub(crate) deletion: Option<Result<Deletion, ActuatorError>>,
+}
+
+/// Carries out a plan: its effects in order until one fails, then its status. After a failure the status that was planned would claim too
+/// much: the present one stays, and its Ready condition tells what failed.
+pub(crate) async fn execute(
+    world: &World,
+    writer: Writer,
+    subject: &Subject,
+    plan: &Plan,
+    actuator: Option<&dyn Actuator>,
+) -> Result<Applied, ReconcileError> {
+    let mut applied = Applied::default();
+    let mut result = Ok(());
+    for effect in &plan.effects {
+        tracing::debug!(object = %subject.key, %effect, "applying");
+        result = perform(world, writer, subject, effect, actuator, &mut applied).await;
+        if result.is_err() {
+            break;
+        }
+    }
+    let over = plan
+        .effects
+        .iter()
+        .any(|e| matches!(e, Effect::RemoveFinalizer(_)));
+    let status = match (&plan.status, &result) {
+        (Some(status), Ok(())) => Some(status.clone()),
+        (Some(_), Err(error)) if !error.is_conflict() => {
+            with_trouble(&subject.status, &error.chain(), world.ctx.clock.now())
+        }
+        _ => None,
+    };
+    if let Some(status) = status.filter(|s| !over && !same_status(s, &subject.status)) {
+        write_status(world, writer, subject, &status).await?;
+    }
+    result.map(|()| applied)
+}
+
+/// The present status with a Ready condition that tells what failed; nothing for kinds without conditions.
+fn with_trouble(status: &Value, message: &str, now: Timestamp) -> Option<Value> {
+    let mut list: Vec<Condition> = serde_json::from_value(status.get("conditions")?.clone()).ok()?;
+    let old = conditions::find(&list, conditions::READY)?.clone();
+    let mut new = conditions::condition(
+        conditions::READY,
+        Status::False,
+        "ReconcileError",
+        message,
+        old.observed_generation,
+        now,
+    );
+    // An object that was up is not down because something else failed.
+    if old.status == "True" {
+        new.status = old.status;
+    }
+    conditions::set(&mut list, new);
+    let mut status = status.clone();
+    status["conditions"] = serde_json::to_value(list).ok()?;
+    Some(status)
+}
+
+async fn perform(
+    world: &World,
+    writer: Writer,
+    subject: &Subject,
+    effect: &Effect,
+    actuator: Option<&dyn Actuator>,
+    applied: &mut Applied,
+) -> Result<(), ReconcileError> {
+    let doing = || effect_in_words(effect);
+    match effect {
+        Effect::AddFinalizer(name) => {
+            let mut finalizers = subject.finalizers.clone();
+            finalizers.push((*name).to_owned());
+            write_finalizers(world, writer, subject, &finalizers, doing()).await
+        }
+        Effect::RemoveFinalizer(name) => {
+            let mut finalizers = subject.finalizers.clone();
+            finalizers.retain(|f| f != name);
+            write_finalizers(world, writer, subject, &finalizers, doing()).await
+        }
+        Effect::Patch {
+            target,
+            key,
+            patch,
+            optional,
+        } => {
+            let api = api(world.client(target)?, key);
+            let params = PatchParams {
+                field_manager: Some(writer.manager.to_owned()),
+                ..PatchParams::default()
+            };
+            let done = within(doing(), api.patch(&key.name, &params, &Patch::Merge(patch))).await;
+            if let (Ok(written), Target::Management) = (&done, target) {
+                world.written(key, written);
+            }
+            if *optional {
+                unless_gone(done)
+            } else {
+                done.map(|_| ())
+            }
+        }
+        Effect::Apply { target, object } => {
+            let key = key_of(object)?;
+            let params = PatchParams::apply(writer.manager).force();
+            within(
+                doing(),
+                api(world.client(target)?, &key).patch(&key.name, &params, &Patch::Apply(&**object)),
+            )
+            .await
+            .map(|_| ())
+        }
+        Effect::Create { target, object } => {
+            let key = key_of(object)?;
+            let params = PostParams {
+                field_manager: Some(writer.manager.to_owned()),
+                ..PostParams::default()
+            };
+            match within(doing(), api(world.client(target)?, &key).create(&params, object)).await {
+                Err(ReconcileError::Api {
+                    source: kube::Error::Api(status),
+                    ..
+                }) if status.is_already_exists() => Ok(()),
+                other => other.map(|_| ()),
+            }
+        }
+        Effect::Delete { target, key, uid } => {
+            let params = DeleteParams {
+                preconditions: uid.clone().map(|uid| Preconditions {
+                    uid: Some(uid),
+                    ..Preconditions::default()
+                }),
+                ..DeleteParams::default()
+            };
+            let done = within(
+                doing(),
+                api(world.client(target)?, key).delete(&key.name, &params),
+            )
+            .await;
+            match done {
+                // Another object bears the name now: the one that was meant is gone.
+                Err(ReconcileError::Api {
+                    source: kube::Error::Api(status),
+                    ..
+                }) if uid.is_some() && status.is_conflict() => Ok(()),
+                other => unless_gone(other),
+            }
+        }
+        Effect::Evict {
+            target,
+            namespace,
+            pod,
+        } => evict(world.client(target)?, namespace, pod, doing()).await,
+        Effect::CreateInstance(spec) => {
+            if let Some(actuator) = actuator {
+                applied.instance = Some(actuator.create(spec).await);
+            }
+            Ok(())
+        }
+        Effect::DeleteInstance(spec) => {
+            if let Some(actuator) = actuator {
+                applied.deletion = Some(actuator.delete(spec).await);
+            }
+            Ok(())
+        }
+        Effect::Emit(notice) => {
+            emit(world, writer, subject, notice);
+            Ok(())
+        }
+    }
+}
+
+/// What an effect does, without its content.
+fn effect_in_words(effect: &Effect) -> String {
+    match effect {
+        Effect::Patch { target, key, .. } => format!("patching {key} in {target}"),
+        other => other.to_string(),
+    }
+}
+
+async fn evict(client: Client, namespace: &str, pod: &str, doing: String) -> Result<(), ReconcileError> {
+    let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(client, namespace);
+    match within(doing, pods.evict(pod, &EvictParams::default())).await {
+        // A disruption budget says no for now: the next look asks again.
+        Err(ReconcileError::Api {
+            source: kube::Error::Api(status),
+            ..
+        }) if status.code == 429 => Ok(()),
+        other => unless_gone(other),
+    }
+}
+
+async fn write_finalizers(
+    world: &World,
+    writer: Writer,
+    subject: &Subject,
+    finalizers: &[String],
+    doing: String,
+) -> Result<(), ReconcileError> {
+    // The list replaces the other one: only if nobody changed it in between.
+    let patch =
+        json!({ "metadata": { "finalizers": finalizers, "resourceVersion": subject.resource_version } });
+    let params = PatchParams {
+        field_manager: Some(writer.manager.to_owned()),
+        ..PatchParams::default()
+    };
+    let api = api(world.ctx.client.clone(), &subject.key);
+    let done = within(
+        doing,
+        api.patch(&subject.key.name, &params, &Patch::Merge(&patch)),
+    )
+    .await;
+    if let Ok(written) = &done
+        && written.metadata.deletion_timestamp.is_none()
+    {
+        world.written(&subject.key, written);
+    }
+    unless_gone(done)
+}
+
+async fn write_status(
+    world: &World,
+    writer: Writer,
+    subject: &Subject,
+    status: &Value,
+) -> Result<(), ReconcileError> {
+    let key = &subject.key;
+    let object = json!({
+        "apiVersion": key.resource.api_version,
+        "kind": key.resource.kind,
+        "metadata": { "name": key.name, "namespace": key.namespace },
+        "status": status,
+    });
+    let params = PatchParams::apply(writer.manager).force();
+    let api = api(world.ctx.client.clone(), key);
+    let done = within(
+        format!("writing the status of {key}"),
+        api.patch_status(&key.name, &params, &Patch::Apply(&object)),
+    )
+    .await;
+    if let Ok(written) = &done {
+        world.written(key, written);
+    }
+    unless_gone(done)
+}
+
+/// Writes an Event in the background: nothing waits for it and nothing fails with it.
+fn emit(world: &World, writer: Writer, subject: &Subject, notice: &Notice) {
+    let recorder = world.recorder(writer);
+    let about = subject.reference.clone();
+    let event = Event {
+        type_: if notice.warning {
+            EventType::Warning
+        } else {
+            EventType::Normal
+        },
+        reason: notice.reason.clone(),
+        note: Some(notice.message.chars().take(1000).collect()),
+        action: notice.reason.clone(),
+        secondary: None,
+    };
+    tokio::spawn(async move {
+        if let Err(error) = recorder.publish(&event, &about).await {
+            tracing::debug!(%error, reason = %event.reason, "an Event could not be written");
+        }
+    });
+}
+
+/// An API for one kind, in the namespace of a key.
+pub(crate) fn api(client: Client, key: &ObjectKey) -> Api<DynamicObject> {
+    match &key.namespace {
+        Some(namespace) => Api::namespaced_with(client, namespace, &key.resource),
+        None => Api::all_with(client, &key.resource),
+    }
+}
+
+fn key_of(object: &DynamicObject) -> Result<ObjectKey, ReconcileError> {
+    let types = object
+        .types
+        .as_ref()
+        .ok_or_else(|| ReconcileError::Invalid(format!("object {} has no kind", object.name_any())))?;
+    let (group, version) = types
+        .api_version
+        .split_once('/')
+        .unwrap_or(("", &types.api_version));
+    let gvk = kube::api::GroupVersionKind::gvk(group, version, &types.kind);
+    Ok(ObjectKey {
+        resource: ApiResource::from_gvk(&gvk),
+        namespace: object.namespace(),
+        name: object.name_any(),
+    })
+}
+
+/// Waits for an answer, but not for ever.
+pub(crate) async fn within<T>(
+    doing: String,
+    request: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, ReconcileError> {
+    match tokio::time::timeout(PATIENCE, request).await {
+        Ok(answer) => answer.map_err(|e| ReconcileError::api(doing, e)),
+        Err(_) => Err(ReconcileError::TimedOut {
+            doing,
+            seconds: PATIENCE.as_secs(),
+        }),
+    }
+}
+
+fn unless_gone<T>(result: Result<T, ReconcileError>) -> Result<(), ReconcileError> {
+    match result {
+        Err(ReconcileError::Api {
+            source: kube::Error::Api(status),
+            ..
+        }) if status.is_not_found() => Ok(()),
+        other => other.map(|_| ()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_told_and_claims_nothing_else() {
+        let status = json!({ "phase": "Pending", "bootstrapReady": false, "conditions": [
+            { "type": "Ready", "status": "False", "reason": "X", "message": "", "lastTransitionTime": "1970-01-01T00:00:01Z" } ] });
+        let told = with_trouble(&status, "minting a token: refused", Timestamp::UNIX_EPOCH).unwrap();
+        assert_eq!(told["bootstrapReady"], false);
+        assert_eq!(told["conditions"][0]["message"], "minting a token: refused");
+        assert_eq!(
+            told["conditions"][0]["lastTransitionTime"],
+            "1970-01-01T00:00:01Z"
+        );
+        assert_eq!(
+            with_trouble(&json!({"ready": true}), "x", Timestamp::UNIX_EPOCH),
+            None
+        );
+    }
+}
