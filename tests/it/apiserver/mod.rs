@@ -15,6 +15,7 @@ mod objects;
 mod owners;
 mod patches;
 mod recordings;
+mod serving;
 mod speed;
 mod watches;
 

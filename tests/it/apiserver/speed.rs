@@ -67,3 +67,55 @@ async fn hundreds_of_durable_writes_take_little_time() {
         220
     );
 }
+
+/// What `create cluster` and every command on a fresh state begin with.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fresh_state_with_all_definitions_is_there_at_once() {
+    use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+    let dir = tempfile::tempdir().unwrap();
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/crds");
+    let mut definitions = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|e| e == "yaml") {
+            let text = std::fs::read_to_string(path).unwrap();
+            for document in machinectl::yaml::documents(&text).unwrap() {
+                definitions.push(document.value);
+            }
+        }
+    }
+    assert!(!definitions.is_empty());
+    let began = Instant::now();
+    let server = Server::open(dir.path(), Arc::new(SystemClock)).await.unwrap();
+    let opened = began.elapsed();
+    let api: Api<CustomResourceDefinition> = Api::all(server.client());
+    join_all(definitions.iter().map(|definition| {
+        let api = api.clone();
+        async move {
+            let name = definition["metadata"]["name"].as_str().unwrap();
+            api.patch(name, &PatchParams::apply("m").force(), &Patch::Apply(definition))
+                .await
+                .unwrap();
+        }
+    }))
+    .await;
+    let installed = began.elapsed();
+    server.stop().await;
+    let began = Instant::now();
+    let server = Server::open(dir.path(), Arc::new(SystemClock)).await.unwrap();
+    let opened_again = began.elapsed();
+    println!(
+        "open {opened:?}, with {} definitions {installed:?}, open again {opened_again:?}",
+        definitions.len()
+    );
+    assert!(installed < Duration::from_secs(10), "{installed:?}");
+    let api: Api<CustomResourceDefinition> = Api::all(server.client());
+    assert_eq!(
+        api.list(&kube::api::ListParams::default())
+            .await
+            .unwrap()
+            .items
+            .len(),
+        definitions.len()
+    );
+}
