@@ -11,6 +11,7 @@ use machinectl::apiserver::Server;
 use machinectl::apiserver::auth::{Tokens, UserInfo};
 use machinectl::apiserver::tls::TlsMaterial;
 use machinectl::time::{Clock, SystemClock};
+use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
@@ -119,7 +120,6 @@ async fn both_versions_of_http_are_spoken() {
     for (offered, expected) in [(&b"h2"[..], "h2"), (b"http/1.1", "http/1.1")] {
         let mut roots = rustls::RootCertStore::empty();
         let pem = served.tls.ca_cert.as_bytes();
-        use rustls::pki_types::pem::PemObject;
         roots
             .add(rustls::pki_types::CertificateDer::from_pem_slice(pem).unwrap())
             .unwrap();
