@@ -429,7 +429,8 @@ pub fn remove(paths: &Paths, context: &str, cluster: &str, user: &str) -> Result
     Ok(found)
 }
 
-/// Changes the cluster entries of those contexts that `which` picks. Used when the embedded server's address has changed.
+/// Changes the cluster entries of those contexts that `which` picks and that trust the same CA as `body`. Used when the
+/// embedded server's address has changed: contexts that lead to an API server of their own trust another CA.
 pub fn update_clusters(
     paths: &Paths,
     which: impl Fn(&Context) -> bool,
@@ -448,13 +449,19 @@ pub fn update_clusters(
             continue;
         };
         let entry = json!({ "name": cluster, "cluster": body });
-        let same = read(&file)?.is_some_and(|d| entries(&d, "clusters").any(|e| *e == entry));
-        if !same {
+        let document = read(&file)?.unwrap_or_default();
+        let moved = entries(&document, "clusters").any(|e| {
+            e["name"] == entry["name"] && e["cluster"][CA_DATA] == entry["cluster"][CA_DATA] && *e != entry
+        });
+        if moved {
             edit(&file, |document| put(document, "clusters", entry))?;
         }
     }
     Ok(())
 }
+
+/// Where a cluster entry holds its CA.
+const CA_DATA: &str = "certificate-authority-data";
 
 fn take_out(document: &mut Value, context: &str, cluster: &str, user: &str) -> bool {
     let mut found = false;
@@ -632,6 +639,23 @@ mod tests {
 
     fn one(path: &Path) -> Paths {
         Paths::choose(Some(path), None, None)
+    }
+
+    #[test]
+    fn a_moved_server_takes_only_the_clusters_along_that_trust_its_ca() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config");
+        let text = "clusters:\n- name: hollow\n  cluster: {server: 'https://127.0.0.1:1', certificate-authority-data: QQ==}\n\
+            - name: own\n  cluster: {server: 'https://127.0.0.1:2', certificate-authority-data: Qg==}\n\
+            contexts:\n- name: hollow\n  context: {cluster: hollow, user: u}\n- name: own\n  context: {cluster: own, user: u}\n";
+        fs::write(&path, text).unwrap();
+        let body = json!({ "server": "https://127.0.0.1:9", CA_DATA: "QQ==" });
+        update_clusters(&one(&path), |_| true, &body).unwrap();
+        let after = read(&path).unwrap().unwrap();
+        let servers: Vec<_> = entries(&after, "clusters")
+            .map(|e| e["cluster"]["server"].clone())
+            .collect();
+        assert_eq!(servers, ["https://127.0.0.1:9", "https://127.0.0.1:2"]);
     }
 
     #[test]

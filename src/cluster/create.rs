@@ -3,7 +3,10 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use futures::{StreamExt, TryStreamExt, stream};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::{
+    apps::v1::DaemonSet,
+    core::v1::{Node, Pod},
+};
 use kube::{
     Api, Client, ResourceExt,
     api::{DynamicObject, ListParams, Patch, PatchParams},
@@ -309,6 +312,13 @@ async fn usable(
     if request.workers == 0 {
         open_control_plane(&nodes).await?;
     }
+    let daemons: Api<DaemonSet> = Api::namespaced(workload.clone(), "kube-system");
+    // Where kube-proxy is, it runs on every node; where it is not, nothing need run at all.
+    let everywhere = daemons
+        .get_opt("kube-proxy")
+        .await
+        .map_err(looking("daemon sets"))?
+        .is_some();
     loop {
         let all = nodes
             .list(&ListParams::default())
@@ -316,21 +326,35 @@ async fn usable(
             .map_err(looking("nodes"))?
             .items;
         let ready = all.iter().filter(|n| is_ready(n)).count();
-        let running = pods
+        let pods = pods
             .list(&ListParams::default())
             .await
             .map_err(looking("pods"))?
             .items;
-        let text = format!("{ready} of {} nodes are ready", request.machines());
+        let mut text = format!("{ready} of {} nodes are ready", request.machines());
         if ready >= request.machines() {
-            let mut others = running.iter().filter(|p| !is_static(p)).peekable();
-            if others.peek().is_none() || others.any(is_running) {
+            let alive = all.iter().filter(|node| runs_a_pod(node, &pods)).count();
+            let enough = if everywhere {
+                alive >= all.len()
+            } else {
+                alive > 0 || pods.iter().all(is_static)
+            };
+            if enough {
                 return Ok(());
             }
+            text = format!("pods run on {alive} of {} nodes", all.len());
         }
         story.detail(&text);
         deadline.pause(false, &text).await?;
     }
+}
+
+/// Whether a pod runs on a node that kubelet was told of by the API server: a Ready node is no proof that it can.
+fn runs_a_pod(node: &Node, pods: &[Pod]) -> bool {
+    let on_it =
+        |pod: &Pod| pod.spec.as_ref().and_then(|s| s.node_name.as_ref()) == node.metadata.name.as_ref();
+    pods.iter()
+        .any(|pod| !is_static(pod) && is_running(pod) && on_it(pod))
 }
 
 /// Lets pods run on the only node that there is.

@@ -2,6 +2,6 @@
 
 mod apiserver;
 mod architecture;
-mod controllers;
 mod cli;
+mod controllers;
 mod docker;

@@ -52,7 +52,10 @@ pub fn json_patch(target: &Value, patch: &Value) -> Result<Value, PatchError> {
         // The API server's library replaces what is not there, if it would be a field of an object.
         if let json_patch::PatchOperation::Replace(replace) = &operation
             && replace.path.resolve(&object).is_err()
-            && replace.path.parent().is_some_and(|p| p.resolve(&object).is_ok_and(Value::is_object))
+            && replace
+                .path
+                .parent()
+                .is_some_and(|p| p.resolve(&object).is_ok_and(Value::is_object))
         {
             let (path, value) = (replace.path.clone(), replace.value.clone());
             operation = json_patch::PatchOperation::Add(json_patch::AddOperation { path, value });
