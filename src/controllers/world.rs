@@ -45,6 +45,9 @@ const FIRST_LIST: Duration = Duration::from_secs(10);
 /// Infrastructure kinds by (group, kind).
 type Infrastructure = BTreeMap<(String, String), InfrastructureKind>;
 
+/// An object that was written: kind, namespace, name.
+type Written = (String, Option<String>, String);
+
 /// An infrastructure kind that is watched.
 #[derive(Clone)]
 pub(crate) struct InfrastructureKind {
@@ -88,8 +91,8 @@ pub(crate) struct World {
     pub(crate) metrics: Arc<Metrics>,
     infrastructure: RwLock<Infrastructure>,
     recorders: Mutex<HashMap<&'static str, Recorder>>,
-    /// What was written and has not been seen yet: kind, namespace, name -> resource version.
-    unseen: Mutex<HashMap<(String, Option<String>, String), u64>>,
+    /// What was written and has not been seen yet, with its resource version.
+    unseen: Mutex<HashMap<Written, u64>>,
     tasks: Mutex<JoinSet<()>>,
 }
 

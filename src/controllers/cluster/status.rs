@@ -14,7 +14,7 @@ use crate::{
 
 /// Returns the whole status.
 pub(super) fn status(o: &Observed, now: Timestamp) -> Value {
-    let mut status = o.cluster.status.clone().unwrap_or_else(ClusterStatus::default);
+    let mut status = o.cluster.status.clone().unwrap_or_default();
     let generation = o.cluster.metadata.generation;
     let own = o.cluster.spec.api_server == ApiServerKind::Own;
     let deleting = o.cluster.metadata.deletion_timestamp.is_some();

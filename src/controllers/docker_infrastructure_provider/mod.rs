@@ -1,4 +1,4 @@
-//! The DockerInfrastructureProvider controller: keeps the Secret `config-schema`, from which user interfaces draw a form.
+//! The `DockerInfrastructureProvider` controller: keeps the Secret `config-schema`, from which user interfaces draw a form.
 //! It talks to no Docker.
 
 use std::sync::Arc;
@@ -22,7 +22,7 @@ const WRITER: Writer = Writer {
     manager: "machinectl-docker-provider",
 };
 
-/// Brings one DockerInfrastructureProvider further.
+/// Brings one `DockerInfrastructureProvider` further.
 pub(super) async fn reconcile(
     world: Arc<World>,
     provider: Arc<DockerInfrastructureProvider>,

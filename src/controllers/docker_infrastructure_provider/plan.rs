@@ -1,4 +1,4 @@
-//! What to do about a DockerInfrastructureProvider. Pure.
+//! What to do about a `DockerInfrastructureProvider`. Pure.
 
 use std::sync::Arc;
 
@@ -73,7 +73,7 @@ fn secret(o: &Observed, schema: &Value) -> Effect {
     }
 }
 
-/// The form for a DockerMachine, as an OpenAPI schema.
+/// The form for a `DockerMachine`, as an `OpenAPI` schema.
 fn schema(image: &str, cluster: Option<&str>) -> Value {
     let image = if image.is_empty() { IMAGE } else { image };
     json!({

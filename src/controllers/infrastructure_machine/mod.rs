@@ -1,4 +1,4 @@
-//! The infrastructure machine controller: turns DockerMachines, HollowMachines and whatever else has an actuator into instances.
+//! The infrastructure machine controller: turns every `DockerMachine`, `HollowMachine` and whatever else has an actuator into instances.
 //! It knows providers only through `Actuator` and reads no Node.
 
 mod observe;

@@ -42,6 +42,10 @@ impl Failure {
 
 /// All that a decision about an infrastructure object is made from.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own that a table of cases sets"
+)]
 pub(crate) struct Observed {
     /// Kind of the object.
     pub(crate) kind: String,
@@ -118,15 +122,13 @@ pub(super) async fn observe(
             return Ok((observed, Some(error)));
         }
     }
-    if observed.needs_bootstrap && observed.instance.is_none() {
-        if observed.node_image.is_none() {
-            let spec = observed.object.data.get("spec").cloned().unwrap_or_default();
-            match actuator.node_image(&spec).await {
-                Ok(image) => observed.node_image = image,
-                Err(error) => {
-                    observed.failure = Some(Failure::of(&error));
-                    return Ok((observed, Some(error)));
-                }
+    if observed.needs_bootstrap && observed.instance.is_none() && observed.node_image.is_none() {
+        let spec = observed.object.data.get("spec").cloned().unwrap_or_default();
+        match actuator.node_image(&spec).await {
+            Ok(image) => observed.node_image = image,
+            Err(error) => {
+                observed.failure = Some(Failure::of(&error));
+                return Ok((observed, Some(error)));
             }
         }
     }

@@ -145,7 +145,7 @@ fn judge(o: &Observed, progress: &Progress<'_>, now: Timestamp) -> Vec<Condition
             (True, "Bootstrapped", ""),
             (True, "Running", ""),
         ),
-        Progress::Retrying { reason, message, .. } => (
+        Progress::Retrying { reason, message, .. } | Progress::Failed { reason, message, .. } => (
             (Unknown, *reason, ""),
             (False, *reason, *message),
             (False, *reason, *message),
@@ -156,11 +156,6 @@ fn judge(o: &Observed, progress: &Progress<'_>, now: Timestamp) -> Vec<Condition
             let status = if was_ready { Unknown } else { False };
             return vec![make(conditions::READY, status, "ProviderError", message)];
         }
-        Progress::Failed { reason, message, .. } => (
-            (Unknown, *reason, ""),
-            (False, *reason, *message),
-            (False, *reason, *message),
-        ),
     };
     let mut list = vec![make(conditions::READY, ready.0, ready.1, ready.2)];
     if o.needs_bootstrap {

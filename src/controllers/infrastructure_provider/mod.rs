@@ -1,4 +1,4 @@
-//! The InfrastructureProvider controller: claims the provider object and tells whether it is ready. It makes no machines.
+//! The `InfrastructureProvider` controller: claims the provider object and tells whether it is ready. It makes no machines.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ const WRITER: Writer = Writer {
     manager: "machinectl-provider",
 };
 
-/// Brings one InfrastructureProvider further.
+/// Brings one `InfrastructureProvider` further.
 pub(super) async fn reconcile(
     world: Arc<World>,
     provider: Arc<InfrastructureProvider>,

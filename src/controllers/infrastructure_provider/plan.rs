@@ -1,4 +1,4 @@
-//! What to do about an InfrastructureProvider. Pure.
+//! What to do about an `InfrastructureProvider`. Pure.
 
 use std::sync::Arc;
 

@@ -42,7 +42,7 @@ pub(super) fn left(node: &str, pods: &[Pod], unreachable: bool) -> Left {
     left
 }
 
-/// Pods that belong to the Node itself: static ones, and those of DaemonSets, which would be there again at once.
+/// Pods that belong to the Node itself: static ones, and those of a `DaemonSet`, which would be there again at once.
 fn stays(pod: &Pod) -> bool {
     let mirror = pod.annotations().contains_key("kubernetes.io/config.mirror");
     let daemon = pod
@@ -58,7 +58,7 @@ mod tests {
 
     use super::*;
 
-    fn pod(name: &str, node: &str, metadata: Value) -> Pod {
+    fn pod(name: &str, node: &str, metadata: &Value) -> Pod {
         let mut value = json!({ "metadata": { "name": name, "namespace": "apps" }, "spec": { "nodeName": node, "containers": [] } });
         for (key, field) in metadata.as_object().unwrap() {
             value["metadata"][key] = field.clone();
@@ -69,22 +69,22 @@ mod tests {
     #[test]
     fn only_pods_that_can_live_elsewhere_are_asked_to_leave() {
         let pods = [
-            pod("web", "n1", json!({})),
-            pod("elsewhere", "n2", json!({})),
+            pod("web", "n1", &json!({})),
+            pod("elsewhere", "n2", &json!({})),
             pod(
                 "static",
                 "n1",
-                json!({"annotations": {"kubernetes.io/config.mirror": "x"}}),
+                &json!({"annotations": {"kubernetes.io/config.mirror": "x"}}),
             ),
             pod(
                 "agent",
                 "n1",
-                json!({"ownerReferences": [{"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "agent", "uid": "u", "controller": true}]}),
+                &json!({"ownerReferences": [{"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "agent", "uid": "u", "controller": true}]}),
             ),
             pod(
                 "ending",
                 "n1",
-                json!({"deletionTimestamp": "2026-01-01T00:00:00Z"}),
+                &json!({"deletionTimestamp": "2026-01-01T00:00:00Z"}),
             ),
         ];
         let expected = Left {

@@ -18,8 +18,13 @@ use crate::{
     },
     bootstrap::SecretFiles,
     controllers::{
-        apply::within, cache::term, cluster, config, effect::Target, runtime::ReconcileError,
-        workload::Facts, world::World,
+        apply::within,
+        cache::term,
+        cluster, config,
+        effect::Target,
+        runtime::ReconcileError,
+        workload::{Facts, Workload},
+        world::World,
     },
     pki::ClusterPki,
     secret::SecretString,
@@ -137,15 +142,7 @@ pub(super) async fn observe(world: &Arc<World>, machine: Arc<Machine>) -> Result
         },
         infrastructure: infrastructure(world, &machine).await?,
         reachable: workload.as_ref().is_some_and(|w| w.is_reachable()),
-        node: workload.as_ref().and_then(|workload| {
-            match machine.status.as_ref().and_then(|s| s.node_ref.as_ref()) {
-                Some(reference) => workload.nodes.get(None, reference.name.as_deref()?),
-                None => {
-                    let id = machine.spec.provider_id.as_deref().filter(|id| !id.is_empty())?;
-                    workload.nodes.find(&term::provider(id)).into_iter().next()
-                }
-            }
-        }),
+        node: workload.as_ref().and_then(|workload| node_of(workload, &machine)),
         data: data_secret(world, &namespace, &names::bootstrap_secret(&machine.name_any())),
         foreign_data: false,
         ingredients: None,
@@ -184,6 +181,16 @@ pub(super) async fn observe(world: &Arc<World>, machine: Arc<Machine>) -> Result
     }
     read_bootstrap(world, &mut observed).await?;
     Ok(observed)
+}
+
+/// Finds a Machine's Node: the one that it refers to, else the one with its provider id.
+fn node_of(workload: &Workload, machine: &Machine) -> Option<Arc<Node>> {
+    let known = machine.status.as_ref().and_then(|s| s.node_ref.as_ref());
+    if let Some(reference) = known {
+        return workload.nodes.get(None, reference.name.as_deref()?);
+    }
+    let id = machine.spec.provider_id.as_deref().filter(|id| !id.is_empty())?;
+    workload.nodes.find(&term::provider(id)).into_iter().next()
 }
 
 /// Reads what has to do with bootstrap data, as far as it matters now.

@@ -100,11 +100,11 @@ fn a_machine_goes_in_the_order_that_users_rely_on() {
                     Arc::make_mut(o.node.as_mut().unwrap())
                         .spec
                         .get_or_insert_default()
-                        .unschedulable = Some(true)
+                        .unschedulable = Some(true);
                 }
                 Effect::Evict { .. } => o.draining = Some(Draining { pods: Vec::new() }),
                 Effect::Delete { key, .. } if key.resource.kind == "HollowMachine" => {
-                    o.infrastructure = InfrastructureView::Missing
+                    o.infrastructure = InfrastructureView::Missing;
                 }
                 Effect::Delete { key, .. } if key.resource.kind == "Node" => o.node = None,
                 _ => {}

@@ -23,7 +23,7 @@ use super::{
     holds, machine_spec, phase, until, until_gone,
 };
 
-/// Controllers with a scripted actuator for DockerMachines.
+/// Controllers with a scripted actuator for `DockerMachine`.
 fn with_fake(place: &Place, fake: &Arc<Fake>) -> Running {
     let actuator: Arc<dyn Actuator> = Arc::clone(fake) as Arc<dyn Actuator>;
     let actuators = place.actuators([("DockerMachine", actuator)]);

@@ -1,8 +1,15 @@
 //! The controllers against the embedded server: real objects, real watches, hollow machines or a scripted actuator.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that can not go on has failed; it tells how long things took"
+)]
+
 mod fake;
 mod hollow;
 mod lifecycle;
+mod restart;
 
 use std::{
     collections::BTreeMap,
@@ -37,7 +44,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A server that holds the objects.
 pub(crate) struct Place {
     /// Kept so that it lives as long as the case.
-    _server: Server,
+    _server: Option<Server>,
     pub(crate) client: Client,
 }
 
@@ -52,6 +59,14 @@ impl Place {
         let server = Server::in_memory(Arc::new(SystemClock));
         let client = server.client();
         install::definitions(&client, false).await.unwrap();
+        Self {
+            _server: Some(server),
+            ..Self::on(client).await
+        }
+    }
+
+    /// A place on a server that somebody else holds, with the definitions in it.
+    pub(crate) async fn on(client: Client) -> Self {
         let namespace = Namespace {
             metadata: ObjectMeta {
                 name: Some(NAMESPACE.into()),
@@ -64,7 +79,7 @@ impl Place {
             .await
             .unwrap();
         Self {
-            _server: server,
+            _server: None,
             client,
         }
     }
