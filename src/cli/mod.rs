@@ -24,6 +24,7 @@ mod error;
 mod get;
 mod init;
 mod kubeconfig;
+mod load;
 mod manifest;
 mod output;
 mod request;
@@ -71,6 +72,8 @@ enum Command {
     Describe(describe::DescribeArgs),
     Delete(delete::DeleteArgs),
     Kubeconfig(kubeconfig::KubeconfigArgs),
+    #[command(subcommand)]
+    Load(load::LoadCommand),
     Run(run::RunArgs),
     Serve(serve::ServeArgs),
     Completion(completion::CompletionArgs),
@@ -139,6 +142,7 @@ fn dispatch(app: &App, command: Command) -> Result<(), CommandError> {
         Command::Get(args) => in_runtime(false, or_interrupt(get::run(app, args))),
         Command::Describe(args) => in_runtime(false, or_interrupt(describe::run(app, args))),
         Command::Delete(args) => in_runtime(false, or_interrupt(delete::run(app, args))),
+        Command::Load(args) => in_runtime(false, or_interrupt(load::run(app, args))),
         Command::Kubeconfig(args) => in_runtime(false, or_interrupt(kubeconfig::run(app, args))),
     }
 }

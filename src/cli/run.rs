@@ -30,18 +30,46 @@ pub(crate) struct RunArgs {
 /// How long to wait before the controllers are started again after a failure.
 const AGAIN: Duration = Duration::from_secs(3);
 
+/// How often a server in another process is asked whether it is still there, and how often it may fail to answer.
+const LOOK: Duration = Duration::from_secs(2);
+const PATIENCE: usize = 3;
+
+/// Why the controllers ended.
+enum End {
+    /// Somebody asked for it.
+    Asked,
+    /// The process that served the embedded API server has ended.
+    ServerGone,
+}
+
 pub(crate) async fn run(app: &App, args: RunArgs) -> Result<(), CommandError> {
     let RunArgs { listen } = args;
-    let (mut session, paths) = app.connect(Purpose::WriteKubeconfig).await?;
-    if session.server.is_some() {
-        listen_and_merge(app, &mut session, &paths, listen).await?;
-        // Whoever held the Lease in this state folder has died: the folder could be opened.
-        lease::remove(&session.client)
-            .await
-            .map_err(|e| super::error::of_api("can't remove the lease of a process that has died", e))?;
-    } else {
-        check_installed(app, &session).await?;
+    loop {
+        let (mut session, paths) = app.connect(Purpose::WriteKubeconfig).await?;
+        if session.server.is_some() {
+            listen_and_merge(app, &mut session, &paths, listen).await?;
+            // Whoever held the Lease in this state folder has died: the folder could be opened.
+            lease::remove(&session.client)
+                .await
+                .map_err(|e| super::error::of_api("can't remove the lease of a process that has died", e))?;
+        } else {
+            check_installed(app, &session).await?;
+        }
+        let end = control(app, &session).await;
+        if let Some(server) = session.server {
+            server.stop().await;
+        }
+        match end {
+            End::Asked => return Ok(()),
+            End::ServerGone => app
+                .ui
+                .say("The process that served the embedded API server has ended; this one takes over."),
+        }
     }
+}
+
+/// Runs the controllers until somebody asks for their end, or there is nothing to talk to any more.
+async fn control(app: &App, session: &Session) -> End {
     let docker = match running::docker(None).await {
         Ok(docker) => Some(docker),
         Err(error) => {
@@ -79,19 +107,31 @@ pub(crate) async fn run(app: &App, args: RunArgs) -> Result<(), CommandError> {
         }
     };
     let mut work = std::pin::pin!(work);
-    tokio::select! {
-        () = &mut work => {}
+    let end = tokio::select! {
+        () = &mut work => End::Asked,
         () = stopped() => {
             app.ui.say("Stopping.");
-            stop.send_replace(true);
-            // The controllers give the Lease back; nobody has to wait for its end then.
-            let _late = tokio::time::timeout(AGAIN, work).await;
+            End::Asked
         }
+        () = gone(session) => End::ServerGone,
+    };
+    stop.send_replace(true);
+    // The controllers give the Lease back; nobody has to wait for its end then.
+    let _late = tokio::time::timeout(AGAIN, work).await;
+    end
+}
+
+/// Returns when the embedded server in another process has ended. Other servers may come back, and are waited for.
+async fn gone(session: &Session) {
+    if !session.is_elsewhere() {
+        return std::future::pending().await;
     }
-    if let Some(server) = session.server {
-        server.stop().await;
+    let mut missed = 0;
+    while missed < PATIENCE {
+        tokio::time::sleep(LOOK).await;
+        let asked = tokio::time::timeout(LOOK, session.client.apiserver_version()).await;
+        missed = if matches!(asked, Ok(Ok(_))) { 0 } else { missed + 1 };
     }
-    Ok(())
 }
 
 async fn check_installed(app: &App, session: &Session) -> Result<(), CommandError> {

@@ -253,5 +253,6 @@ fn clusters_that_do_not_exist_are_told() {
         "machine_no_cluster",
         home.run(&["create", "machine", "a", "--cluster", "nope"])
     );
+    snapshot!(home, "load_no_cluster", home.run(&["load", "image", "a"]));
     snapshot!(home, "delete_nothing_named", home.run(&["delete", "machines"]));
 }

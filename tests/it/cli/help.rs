@@ -14,6 +14,8 @@ const COMMANDS: &[&[&str]] = &[
     &["describe"],
     &["delete"],
     &["kubeconfig"],
+    &["load"],
+    &["load", "image"],
     &["run"],
     &["serve"],
     &["completion"],
