@@ -40,6 +40,9 @@ _machinectl() {
             machinectl,kubeconfig)
                 cmd="machinectl__subcmd__kubeconfig"
                 ;;
+            machinectl,load)
+                cmd="machinectl__subcmd__load"
+                ;;
             machinectl,run)
                 cmd="machinectl__subcmd__run"
                 ;;
@@ -57,6 +60,9 @@ _machinectl() {
                 ;;
             machinectl__subcmd__create,machine)
                 cmd="machinectl__subcmd__create__subcmd__machine"
+                ;;
+            machinectl__subcmd__load,image)
+                cmd="machinectl__subcmd__load__subcmd__image"
                 ;;
             machinectl__subcmd__util,completions)
                 cmd="machinectl__subcmd__util__subcmd__completions"
@@ -77,7 +83,7 @@ _machinectl() {
 
     case "${cmd}" in
         machinectl)
-            opts="-n -v -q -h -V --context --kubeconfig --embedded --namespace --verbose --quiet --help --version init create apply get describe delete kubeconfig run serve completion version util"
+            opts="-n -v -q -h -V --context --kubeconfig --embedded --namespace --verbose --quiet --help --version init create apply get describe delete kubeconfig load run serve completion version util"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -531,6 +537,70 @@ _machinectl() {
                 return 0
             fi
             case "${prev}" in
+                --context)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --kubeconfig)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --namespace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -n)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        machinectl__subcmd__load)
+            opts="-n -v -q -h --context --kubeconfig --embedded --namespace --verbose --quiet --help image"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --context)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --kubeconfig)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --namespace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -n)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        machinectl__subcmd__load__subcmd__image)
+            opts="-n -v -q -h --cluster --context --kubeconfig --embedded --namespace --verbose --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --cluster)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --context)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

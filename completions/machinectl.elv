@@ -38,6 +38,7 @@ set edit:completion:arg-completer[machinectl] = {|@words|
             cand describe 'Show objects in detail; a cluster as a tree with its machines and what is wrong with them'
             cand delete 'Delete objects; delete a cluster with all that belongs to it'
             cand kubeconfig 'Print the kubeconfig of a cluster, or merge it into your own'
+            cand load 'Copy images into the nodes of a local cluster'
             cand run 'Run the controllers until interrupted'
             cand serve 'Serve the API server in this program to kubectl and others, until interrupted'
             cand completion 'Print the completion script of a shell'
@@ -213,6 +214,34 @@ set edit:completion:arg-completer[machinectl] = {|@words|
             cand --quiet 'Say nothing but errors'
             cand -h 'Print help (see more with ''--help'')'
             cand --help 'Print help (see more with ''--help'')'
+        }
+        &'machinectl;load'= {
+            cand --context 'Context of the kubeconfig to use'
+            cand --kubeconfig 'Kubeconfig file to use in place of $KUBECONFIG and ~/.kube/config'
+            cand -n 'Namespace of the objects'
+            cand --namespace 'Namespace of the objects'
+            cand --embedded 'Use the API server in this program, whatever the kubeconfig says'
+            cand -v 'Say more: log on standard error (can be repeated)'
+            cand --verbose 'Say more: log on standard error (can be repeated)'
+            cand -q 'Say nothing but errors'
+            cand --quiet 'Say nothing but errors'
+            cand -h 'Print help'
+            cand --help 'Print help'
+            cand image 'Copy images of the Docker daemon into the nodes of a local cluster'
+        }
+        &'machinectl;load;image'= {
+            cand --cluster 'Cluster; by default that of the current context'
+            cand --context 'Context of the kubeconfig to use'
+            cand --kubeconfig 'Kubeconfig file to use in place of $KUBECONFIG and ~/.kube/config'
+            cand -n 'Namespace of the objects'
+            cand --namespace 'Namespace of the objects'
+            cand --embedded 'Use the API server in this program, whatever the kubeconfig says'
+            cand -v 'Say more: log on standard error (can be repeated)'
+            cand --verbose 'Say more: log on standard error (can be repeated)'
+            cand -q 'Say nothing but errors'
+            cand --quiet 'Say nothing but errors'
+            cand -h 'Print help'
+            cand --help 'Print help'
         }
         &'machinectl;run'= {
             cand --listen 'Address to listen on; by default a port of 127.0.0.1 that stays the same'

@@ -39,6 +39,7 @@ complete -c machinectl -n "__fish_machinectl_needs_command" -f -a "get" -d 'Show
 complete -c machinectl -n "__fish_machinectl_needs_command" -f -a "describe" -d 'Show objects in detail; a cluster as a tree with its machines and what is wrong with them'
 complete -c machinectl -n "__fish_machinectl_needs_command" -f -a "delete" -d 'Delete objects; delete a cluster with all that belongs to it'
 complete -c machinectl -n "__fish_machinectl_needs_command" -f -a "kubeconfig" -d 'Print the kubeconfig of a cluster, or merge it into your own'
+complete -c machinectl -n "__fish_machinectl_needs_command" -f -a "load" -d 'Copy images into the nodes of a local cluster'
 complete -c machinectl -n "__fish_machinectl_needs_command" -f -a "run" -d 'Run the controllers until interrupted'
 complete -c machinectl -n "__fish_machinectl_needs_command" -f -a "serve" -d 'Serve the API server in this program to kubectl and others, until interrupted'
 complete -c machinectl -n "__fish_machinectl_needs_command" -f -a "completion" -d 'Print the completion script of a shell'
@@ -166,6 +167,22 @@ complete -c machinectl -n "__fish_machinectl_using_subcommand kubeconfig" -l emb
 complete -c machinectl -n "__fish_machinectl_using_subcommand kubeconfig" -s v -l verbose -d 'Say more: log on standard error (can be repeated)'
 complete -c machinectl -n "__fish_machinectl_using_subcommand kubeconfig" -s q -l quiet -d 'Say nothing but errors'
 complete -c machinectl -n "__fish_machinectl_using_subcommand kubeconfig" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c machinectl -n "__fish_machinectl_using_subcommand load; and not __fish_seen_subcommand_from image" -l context -d 'Context of the kubeconfig to use' -r
+complete -c machinectl -n "__fish_machinectl_using_subcommand load; and not __fish_seen_subcommand_from image" -l kubeconfig -d 'Kubeconfig file to use in place of $KUBECONFIG and ~/.kube/config' -r -F
+complete -c machinectl -n "__fish_machinectl_using_subcommand load; and not __fish_seen_subcommand_from image" -s n -l namespace -d 'Namespace of the objects' -r
+complete -c machinectl -n "__fish_machinectl_using_subcommand load; and not __fish_seen_subcommand_from image" -l embedded -d 'Use the API server in this program, whatever the kubeconfig says'
+complete -c machinectl -n "__fish_machinectl_using_subcommand load; and not __fish_seen_subcommand_from image" -s v -l verbose -d 'Say more: log on standard error (can be repeated)'
+complete -c machinectl -n "__fish_machinectl_using_subcommand load; and not __fish_seen_subcommand_from image" -s q -l quiet -d 'Say nothing but errors'
+complete -c machinectl -n "__fish_machinectl_using_subcommand load; and not __fish_seen_subcommand_from image" -s h -l help -d 'Print help'
+complete -c machinectl -n "__fish_machinectl_using_subcommand load; and not __fish_seen_subcommand_from image" -f -a "image" -d 'Copy images of the Docker daemon into the nodes of a local cluster'
+complete -c machinectl -n "__fish_machinectl_using_subcommand load; and __fish_seen_subcommand_from image" -l cluster -d 'Cluster; by default that of the current context' -r
+complete -c machinectl -n "__fish_machinectl_using_subcommand load; and __fish_seen_subcommand_from image" -l context -d 'Context of the kubeconfig to use' -r
+complete -c machinectl -n "__fish_machinectl_using_subcommand load; and __fish_seen_subcommand_from image" -l kubeconfig -d 'Kubeconfig file to use in place of $KUBECONFIG and ~/.kube/config' -r -F
+complete -c machinectl -n "__fish_machinectl_using_subcommand load; and __fish_seen_subcommand_from image" -s n -l namespace -d 'Namespace of the objects' -r
+complete -c machinectl -n "__fish_machinectl_using_subcommand load; and __fish_seen_subcommand_from image" -l embedded -d 'Use the API server in this program, whatever the kubeconfig says'
+complete -c machinectl -n "__fish_machinectl_using_subcommand load; and __fish_seen_subcommand_from image" -s v -l verbose -d 'Say more: log on standard error (can be repeated)'
+complete -c machinectl -n "__fish_machinectl_using_subcommand load; and __fish_seen_subcommand_from image" -s q -l quiet -d 'Say nothing but errors'
+complete -c machinectl -n "__fish_machinectl_using_subcommand load; and __fish_seen_subcommand_from image" -s h -l help -d 'Print help'
 complete -c machinectl -n "__fish_machinectl_using_subcommand run" -l listen -d 'Address to listen on; by default a port of 127.0.0.1 that stays the same' -r
 complete -c machinectl -n "__fish_machinectl_using_subcommand run" -l context -d 'Context of the kubeconfig to use' -r
 complete -c machinectl -n "__fish_machinectl_using_subcommand run" -l kubeconfig -d 'Kubeconfig file to use in place of $KUBECONFIG and ~/.kube/config' -r -F

@@ -2,7 +2,7 @@
 
 use std::{
     future::Future,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -31,6 +31,8 @@ use crate::{
 /// How often the embedded server is asked how far it is, and how often another one.
 const LOOK_NEAR: Duration = Duration::from_millis(50);
 const LOOK_FAR: Duration = Duration::from_secs(1);
+/// For each moment of looking, so many moments of rest.
+const LOOK_SHARE: u32 = 5;
 /// How long the controllers may take to give the Lease back.
 const FAREWELL: Duration = Duration::from_secs(3);
 
@@ -169,6 +171,8 @@ pub async fn beside<T>(
 /// A wait with an end.
 pub struct Deadline {
     begun: Instant,
+    /// When the last sleep ended: what came after it was a look.
+    looked: Mutex<Instant>,
     limit: Duration,
     what: String,
 }
@@ -178,6 +182,7 @@ impl Deadline {
     pub fn new(limit: Duration, what: impl Into<String>) -> Self {
         Self {
             begun: Instant::now(),
+            looked: Mutex::new(Instant::now()),
             limit,
             what: what.into(),
         }
@@ -197,8 +202,18 @@ impl Deadline {
                 .to_owned(),
             });
         }
-        tokio::time::sleep(if near { LOOK_NEAR } else { LOOK_FAR }).await;
+        // Looking takes its share of the time and no more, however many machines there are.
+        let looking = self.lock().elapsed() * LOOK_SHARE;
+        let pause = if near { LOOK_NEAR } else { LOOK_FAR };
+        tokio::time::sleep(pause.max(looking).min(LOOK_FAR)).await;
+        *self.lock() = Instant::now();
         Ok(())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Instant> {
+        self.looked
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 

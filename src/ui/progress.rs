@@ -77,7 +77,7 @@ impl Progress {
             }),
             None if !text.is_empty()
                 && !self.ui.is_quiet()
-                && current.told.is_none_or(|t| t.elapsed() >= PLAIN) =>
+                && current.told.is_some_and(|t| t.elapsed() >= PLAIN) =>
             {
                 to_stderr(&format!("   {text}"));
                 current.told = Some(Instant::now());

@@ -74,7 +74,12 @@ struct Line {
 /// Draws a tree. With `expand` each sibling has its own line.
 pub fn render(ui: &Ui, root: &Node, expand: bool) -> String {
     let mut lines = Vec::new();
-    draw(ui, root, &root.name, "", "", expand, &mut lines);
+    let place = Place {
+        first: "",
+        rest: "",
+        several: false,
+    };
+    draw(ui, root, &root.name, &place, expand, &mut lines);
     let width = lines.iter().map(|l| l.left.chars().count()).max().unwrap_or(0);
     let mut text = String::new();
     for line in lines {
@@ -85,7 +90,16 @@ pub fn render(ui: &Ui, root: &Node, expand: bool) -> String {
     text
 }
 
-fn draw(ui: &Ui, node: &Node, name: &str, first: &str, rest: &str, expand: bool, lines: &mut Vec<Line>) {
+/// Where a line stands: what is drawn before it, and before those below it.
+struct Place<'a> {
+    first: &'a str,
+    rest: &'a str,
+    /// It stands for several: names of single parts would be wrong.
+    several: bool,
+}
+
+fn draw(ui: &Ui, node: &Node, name: &str, place: &Place<'_>, expand: bool, lines: &mut Vec<Line>) {
+    let Place { first, rest, several } = *place;
     let colour = match node.health {
         Health::Good => Some(Colour::Green),
         Health::Pending => Some(Colour::Yellow),
@@ -110,16 +124,16 @@ fn draw(ui: &Ui, node: &Node, name: &str, first: &str, rest: &str, expand: bool,
         } else {
             ("├─ ", "│  ")
         };
-        let label = label(members);
-        draw(
-            ui,
-            members[0],
-            &label,
-            &format!("{rest}{branch}"),
-            &format!("{rest}{below}"),
-            expand || members.len() == 1,
-            lines,
-        );
+        let label = match members.as_slice() {
+            [one] if several => format!("{} each", one.kind()),
+            members => label(members),
+        };
+        let place = Place {
+            first: &format!("{rest}{branch}"),
+            rest: &format!("{rest}{below}"),
+            several: several || members.len() > 1,
+        };
+        draw(ui, members[0], &label, &place, expand, lines);
     }
 }
 
@@ -176,7 +190,13 @@ mod tests {
     fn equal_siblings_are_one_line_and_the_odd_one_stands_out() {
         let mut root = Node::new("Cluster/demo", Health::Good, "Provisioned");
         for number in 1..=5 {
-            root.children.push(machine(number, Health::Good, "Running"));
+            let mut good = machine(number, Health::Good, "Running");
+            good.children.push(Node::new(
+                format!("HollowMachine/w-{number}"),
+                Health::Good,
+                "Ready",
+            ));
+            root.children.push(good);
         }
         let mut odd = machine(6, Health::Bad, "Failed");
         odd.message = "no image".into();
@@ -185,8 +205,9 @@ mod tests {
         insta::assert_snapshot!(render(&ui, &root, false), @r"
         Cluster/demo                Provisioned
         ├─ 5 Machines (w-1 … w-5)   Running
+        │  └─ HollowMachine each    Ready
         └─ Machine/w-6              Failed   no image
         ");
-        assert_eq!(render(&ui, &root, true).lines().count(), 7);
+        assert_eq!(render(&ui, &root, true).lines().count(), 12);
     }
 }

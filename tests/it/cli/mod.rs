@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
 mod bad_input;
+mod cluster;
 mod embedded;
 mod generated;
 mod help;

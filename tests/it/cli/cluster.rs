@@ -1,0 +1,110 @@
+//! A hollow cluster from its making to its end.
+
+use super::{Home, snapshot};
+
+const CREATE: &[&str] = &[
+    "create",
+    "cluster",
+    "demo",
+    "--infrastructure",
+    "hollow",
+    "--workers",
+    "3",
+];
+
+#[test]
+fn a_hollow_cluster_is_made_shown_and_deleted() {
+    let home = Home::new();
+    snapshot!(home, "create_hollow", home.run(CREATE));
+    snapshot!(
+        home,
+        "describe_cluster",
+        home.run(&["describe", "cluster", "demo"])
+    );
+    let nodes = home.good(&["get", "nodes", "-o", "name"]);
+    assert_eq!(
+        nodes,
+        "node/demo-worker-1\nnode/demo-worker-2\nnode/demo-worker-3\n"
+    );
+    let again = home.run(CREATE);
+    assert!(again.status.success(), "{}", home.tell(&again));
+    let other = [&CREATE[..6], &["2"]].concat();
+    snapshot!(home, "create_different", home.run(&other));
+    snapshot!(
+        home,
+        "create_machine",
+        home.run(&["create", "machine", "demo-worker-4", "--cluster", "demo"])
+    );
+    snapshot!(
+        home,
+        "create_machine_taken",
+        home.run(&["create", "machine", "demo-worker-4", "--cluster", "demo"])
+    );
+    snapshot!(
+        home,
+        "delete_machine",
+        home.run(&["delete", "machine", "demo-worker-4"])
+    );
+    let config = std::fs::read_to_string(home.path(".kube/config")).unwrap();
+    assert!(config.contains("name: kubernetes-admin@demo"), "{config}");
+    snapshot!(home, "delete_hollow", home.run(&["delete", "cluster", "demo"]));
+    assert_eq!(home.good(&["get", "machine-api,nodes", "-A", "-o", "name"]), "");
+    let config = std::fs::read_to_string(home.path(".kube/config")).unwrap();
+    assert!(!config.contains("demo"), "{config}");
+}
+
+#[test]
+fn what_is_not_waited_for_is_left_to_run() {
+    let home = Home::new();
+    let create = [CREATE, &["--wait=false"]].concat();
+    snapshot!(home, "create_no_wait", home.run(&create));
+    // The same command goes on where the first one stood.
+    home.good(CREATE);
+}
+
+#[test]
+fn two_clusters_live_side_by_side() {
+    let home = Home::new();
+    home.good(&[
+        "create",
+        "cluster",
+        "a",
+        "--infrastructure",
+        "hollow",
+        "--workers",
+        "1",
+        "-n",
+        "default",
+    ]);
+    home.good(&[
+        "create",
+        "cluster",
+        "b",
+        "--infrastructure",
+        "hollow",
+        "--workers",
+        "1",
+    ]);
+    home.good(&["delete", "cluster", "a"]);
+    assert_eq!(
+        home.good(&["get", "machines", "-o", "name"]),
+        "machine.machine.crit.sh/b-worker-1\n"
+    );
+}
+
+#[test]
+fn a_machine_is_shown_before_it_is_made() {
+    let home = Home::new();
+    let arguments = [
+        "create",
+        "machine",
+        "w",
+        "--infrastructure",
+        "docker",
+        "--image",
+        "i",
+        "--dry-run",
+    ];
+    snapshot!(home, "create_machine_dry_run", home.run(&arguments));
+    assert_eq!(home.good(&["get", "machine-api", "-o", "name"]), "");
+}
