@@ -8,6 +8,8 @@ use serde_json::json;
 use super::{Place, cases, code, configmap, eventually, message};
 
 cases! {
+    events_have_two_faces,
+    leases_are_taken_once,
     namespaces_take_their_content_along,
     pods_without_node_go_at_once,
     bad_objects_are_refused,
@@ -138,5 +140,79 @@ async fn secrets_merge_their_texts(place: Place) {
     assert_eq!(made.type_.as_deref(), Some("Opaque"));
     assert_eq!(made.data.unwrap()["b"].0, b"w");
     assert!(made.string_data.is_none());
+    place.end().await;
+}
+
+async fn events_have_two_faces(place: Place) {
+    use k8s_openapi::api::core::v1::Event;
+    use kube::runtime::events::{Event as Told, EventType, Recorder, Reporter};
+    let about = place
+        .configmaps()
+        .create(&PostParams::default(), &configmap("a", &[]))
+        .await
+        .unwrap();
+    let recorder = Recorder::new(
+        place.client.clone(),
+        Reporter {
+            controller: "case".into(),
+            instance: None,
+        },
+    );
+    let told = Told {
+        type_: EventType::Warning,
+        reason: "Reason".into(),
+        note: Some("what happened".into()),
+        action: "Acting".into(),
+        secondary: None,
+    };
+    recorder
+        .publish(&told, &kube::Resource::object_ref(&about, &()))
+        .await
+        .unwrap();
+    recorder
+        .publish(&told, &kube::Resource::object_ref(&about, &()))
+        .await
+        .unwrap();
+    let old: Api<Event> = place.api();
+    let of_it = kube::api::ListParams::default().fields("involvedObject.name=a,reason=Reason");
+    let seen = old.list(&of_it).await.unwrap();
+    assert_eq!(seen.items.len(), 1, "the second is a repetition of the first");
+    assert_eq!(seen.items[0].message.as_deref(), Some("what happened"));
+    assert_eq!(seen.items[0].reporting_component.as_deref(), Some("case"));
+    let new: Api<k8s_openapi::api::events::v1::Event> = place.api();
+    let seen = new.list(&kube::api::ListParams::default()).await.unwrap();
+    assert_eq!(seen.items[0].note.as_deref(), Some("what happened"));
+    assert_eq!(
+        seen.items[0].regarding.as_ref().unwrap().name.as_deref(),
+        Some("a")
+    );
+    place.end().await;
+}
+
+/// What leader election rests on: of many that take a lease at once, one gets it.
+async fn leases_are_taken_once(place: Place) {
+    use k8s_openapi::api::coordination::v1::Lease;
+    let api: Api<Lease> = place.api();
+    let lease = |holder: usize| -> Lease {
+        serde_json::from_value(
+            json!({"metadata": {"name": "l"}, "spec": {"holderIdentity": holder.to_string()}}),
+        )
+        .unwrap()
+    };
+    api.create(&PostParams::default(), &lease(0)).await.unwrap();
+    let free = api.get("l").await.unwrap();
+    let tries = (1..=20).map(|holder| {
+        let mut mine = lease(holder);
+        mine.metadata
+            .resource_version
+            .clone_from(&free.metadata.resource_version);
+        let api = api.clone();
+        async move { api.replace("l", &PostParams::default(), &mine).await }
+    });
+    let outcomes = futures::future::join_all(tries).await;
+    assert_eq!(outcomes.iter().filter(|o| o.is_ok()).count(), 1);
+    for outcome in outcomes.into_iter().filter(Result::is_err) {
+        assert_eq!(code(outcome), 409);
+    }
     place.end().await;
 }
