@@ -112,7 +112,9 @@ impl From<InstallError> for CommandError {
     fn from(error: InstallError) -> Self {
         let message = error.to_string();
         match error {
-            InstallError::Apply { name: _, source } => of_api(message, *source),
+            InstallError::Apply { name: _, source } | InstallError::Version(source) => {
+                of_api(message, *source)
+            }
             InstallError::NotEstablished { name, .. } => Self::new(ErrorKind::TimedOut, message)
                 .hinted(format!("look at it: kubectl get crd {name} -o yaml")),
         }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use futures::future::try_join_all;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
 use kube::{
     Api, Client, ResourceExt,
     api::{Patch, PatchParams},
@@ -24,6 +26,9 @@ const ESTABLISHED_POLL: Duration = Duration::from_millis(50);
 /// Why the definitions are not there.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
+    /// The API server does not say which version it is.
+    #[error("can't ask the API server for its version")]
+    Version(#[source] Box<kube::Error>),
     /// The API server refuses one, or can't be reached.
     #[error("can't install the definition {name}")]
     Apply {
@@ -56,7 +61,54 @@ pub enum Change {
 
 /// Installs all definitions, all at once, and waits until each is served. Returns them by name in the order of the registry.
 pub async fn definitions(client: &Client, dry_run: bool) -> Result<Vec<(String, Change)>, InstallError> {
-    try_join_all(registry::crds().into_iter().map(|crd| one(client, crd, dry_run))).await
+    let version = client
+        .apiserver_version()
+        .await
+        .map_err(|source| InstallError::Version(Box::new(source)))?;
+    let rules = knows_rules(&version.major, &version.minor);
+    let crds = registry::crds()
+        .into_iter()
+        .map(|crd| if rules { crd } else { without_rules(crd) });
+    try_join_all(crds.map(|crd| one(client, crd, dry_run))).await
+}
+
+/// Whether an API server knows CEL rules in schemas: Kubernetes 1.25 and later. An older one refuses to apply them.
+fn knows_rules(major: &str, minor: &str) -> bool {
+    // Some distributions write `25+`.
+    let number = |text: &str| {
+        text.trim_end_matches(|c: char| !c.is_ascii_digit())
+            .parse::<u32>()
+            .ok()
+    };
+    match (number(major), number(minor)) {
+        (Some(major), Some(minor)) => (major, minor) >= (1, 25),
+        _ => true,
+    }
+}
+
+/// An old server then accepts changes that the rules forbid, as it did for the API of 2020.
+fn without_rules(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    fn forget(schema: &mut JSONSchemaProps) {
+        schema.x_kubernetes_validations = None;
+        schema
+            .properties
+            .iter_mut()
+            .flatten()
+            .for_each(|(_, child)| forget(child));
+        if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+            forget(items);
+        }
+        if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
+            forget(values);
+        }
+    }
+    let schemas = crd
+        .spec
+        .versions
+        .iter_mut()
+        .filter_map(|v| v.schema.as_mut()?.open_api_v3_schema.as_mut());
+    schemas.for_each(forget);
+    crd
 }
 
 /// Whether the definitions of Machine and Cluster are there.
@@ -157,6 +209,21 @@ fn refusal(crd: &CustomResourceDefinition) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rules_are_for_servers_that_know_them() {
+        assert!(knows_rules("1", "25") && knows_rules("1", "36+") && knows_rules("", "?"));
+        assert!(!knows_rules("1", "20") && !knows_rules("1", "24+"));
+        let text = |crd: CustomResourceDefinition| serde_json::to_string(&crd).unwrap();
+        let machine = || {
+            registry::crds()
+                .into_iter()
+                .find(|c| c.spec.names.kind == "Machine")
+                .unwrap()
+        };
+        assert!(text(machine()).contains("x-kubernetes-validations"));
+        assert!(!text(without_rules(machine())).contains("x-kubernetes-validations"));
+    }
 
     #[test]
     fn the_digest_follows_the_spec() {
