@@ -10,7 +10,7 @@ pub(crate) fn conditions(_: &mut SchemaGenerator) -> Schema {
         "x-kubernetes-list-map-keys": ["type"],
         "items": {
             "type": "object",
-            "required": ["type", "status", "lastTransitionTime", "reason", "message"],
+            "required": ["type", "status", "lastTransitionTime", "reason"],
             "properties": {
                 "type": { "type": "string", "maxLength": 316, "description": "What is judged, in CamelCase." },
                 "status": { "type": "string", "enum": ["True", "False", "Unknown"], "description": "True, False or Unknown." },
@@ -74,7 +74,6 @@ pub(crate) fn int_or_percent(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "x-kubernetes-int-or-string": true,
         "nullable": true,
-        "anyOf": [{ "type": "integer" }, { "type": "string" }],
         "pattern": r"^((100|[0-9]{1,2})%|[0-9]+)$"
     })
 }
@@ -83,7 +82,7 @@ pub(crate) fn int_or_percent(_: &mut SchemaGenerator) -> Schema {
 pub(crate) fn quantities(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",
-        "additionalProperties": { "x-kubernetes-int-or-string": true, "anyOf": [{ "type": "integer" }, { "type": "string" }] }
+        "additionalProperties": { "x-kubernetes-int-or-string": true }
     })
 }
 

@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
-    effect::{Effect, Notice, ObjectKey, Plan, Target, reference, same_status},
+    effect::{Effect, Notice, ObjectKey, Plan, Target, reference, same_status, without_empty_texts},
     runtime::ReconcileError,
     world::World,
 };
@@ -310,7 +310,7 @@ async fn write_status(
         "apiVersion": key.resource.api_version,
         "kind": key.resource.kind,
         "metadata": { "name": key.name, "namespace": key.namespace },
-        "status": status,
+        "status": without_empty_texts(status),
     });
     let params = PatchParams::apply(writer.manager).force();
     let api = api(world.ctx.client.clone(), key);

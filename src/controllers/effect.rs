@@ -247,14 +247,27 @@ pub(crate) fn object(value: Value) -> Box<DynamicObject> {
     Box::new(serde_json::from_value(value).expect("invariant: an object with kind and metadata"))
 }
 
-/// Whether two statuses say the same, whatever their times.
+/// Leaves out texts that are empty: they say as much as none, and some builds of old API servers take them for nulls.
+pub(crate) fn without_empty_texts(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => map
+            .iter()
+            .filter(|(_, v)| *v != "")
+            .map(|(k, v)| (k.clone(), without_empty_texts(v)))
+            .collect(),
+        Value::Array(list) => list.iter().map(without_empty_texts).collect(),
+        other => other.clone(),
+    }
+}
+
+/// Whether two statuses say the same, whatever their times. An empty text says as much as none.
 pub(crate) fn same_status(a: &Value, b: &Value) -> bool {
     const TIMES: [&str; 2] = ["lastTransitionTime", "lastUpdated"];
     match (a, b) {
         (Value::Object(a), Value::Object(b)) => {
             let keys = |m: &serde_json::Map<String, Value>| {
                 m.iter()
-                    .filter(|(k, v)| !v.is_null() && !TIMES.contains(&k.as_str()))
+                    .filter(|(k, v)| !v.is_null() && *v != "" && !TIMES.contains(&k.as_str()))
                     .map(|(k, _)| k.clone())
                     .collect::<Vec<_>>()
             };
@@ -283,6 +296,10 @@ mod tests {
         assert!(same_status(&a, &b));
         assert!(!same_status(&a, &json!({"phase": "Running", "conditions": []})));
         assert!(!same_status(&a, &json!({"phase": "Failed"})));
+        let with = json!({"conditions": [{"type": "Ready", "message": ""}]});
+        let without = without_empty_texts(&with);
+        assert_eq!(without, json!({"conditions": [{"type": "Ready"}]}));
+        assert!(same_status(&with, &without));
     }
 
     #[test]
