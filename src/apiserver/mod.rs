@@ -5,7 +5,7 @@
 //!
 //! What it does not do, on purpose:
 //! - admission webhooks, conversion webhooks, API aggregation; authorisation beyond "known users may do all";
-//! - protobuf in answers and CBOR: typed Go clients may send built-in kinds as protobuf, and get JSON;
+//! - CBOR, and protobuf of tables; built-in kinds come as protobuf, and go so to clients that take nothing else;
 //! - `exec`, `attach`, `port-forward`, `log` and `proxy`: it does not reach into nodes;
 //! - controllers of workloads: a Deployment is stored, nobody makes Pods of it;
 //! - service account tokens, quotas, limit ranges, priority and preemption;
@@ -25,6 +25,7 @@ mod namespaces;
 pub mod object;
 pub mod openapi;
 mod path;
+mod proto;
 pub mod reviews;
 mod routes;
 pub mod schema;

@@ -15,6 +15,7 @@ use super::auth::{self, Tokens, UserInfo};
 use super::builtin::ResourceInfo;
 use super::handlers::{self, Call, ListOptions, Query};
 use super::path::{self, ResourcePath, Target};
+use super::proto;
 use super::status::{ApiError, json_response};
 use super::{Server, discovery, openapi, watch};
 
@@ -46,6 +47,14 @@ async fn route(server: &Server, parts: Parts, body: Body) -> Result<Response, Ap
         None => return Err(ApiError::unauthorized()),
     };
     match path::parse(text) {
+        Target::Resource(path) if proto::wanted(accept_of(&parts.headers)) => {
+            let query = Query(path::query(parts.uri.query().unwrap_or_default()));
+            let is_watch = parts.method == Method::GET && query.flag("watch").unwrap_or(false);
+            let response = resource(server, path, user, parts, body)
+                .await
+                .unwrap_or_else(IntoResponse::into_response);
+            Ok(proto::respond(response, is_watch).await)
+        }
         Target::Resource(path) => resource(server, path, user, parts, body).await,
         _ if !matches!(parts.method, Method::GET | Method::HEAD) => Err(ApiError::method_not_allowed()),
         Target::Other if text.starts_with("/openapi/") => describe(server, text, accept_of(&parts.headers)),

@@ -2,17 +2,18 @@
 
 use serde_json::Value;
 
-use super::super::builtin::{ResourceInfo, protobuf};
+use super::super::builtin::ResourceInfo;
 use super::super::object::meta;
+use super::super::proto;
 use super::super::schema::Structural;
 use super::super::status::ApiError;
-use super::Call;
+use super::{Call, MEDIA_TYPES};
 use super::options::Validation;
 
 /// How many bytes of a body an error shows.
 const SUMMARY: usize = 30;
 
-/// Reads a body as JSON or YAML.
+/// Reads a body as JSON, YAML or protocol buffers.
 pub(crate) fn parse(call: &Call, kind: &str) -> Result<Value, ApiError> {
     let unrecognized = |what: &str| {
         let message = format!(
@@ -29,19 +30,43 @@ pub(crate) fn parse(call: &Call, kind: &str) -> Result<Value, ApiError> {
             let text = std::str::from_utf8(&call.body).map_err(|e| unrecognized(&e.to_string()))?;
             crate::yaml::from_str(text).map_err(|e| unrecognized(&e.to_string()))
         }
-        protobuf::MEDIA_TYPE if !call.info.custom => {
-            protobuf::decode(&call.body).map_err(|e| unrecognized(&e.to_string()))
+        proto::MEDIA_TYPE => {
+            let version = default_version(&call.info, kind);
+            let default = (version.as_str(), kind);
+            // Custom resources have no protocol buffers; what else is sent to their paths has.
+            let decoded = if call.info.custom && kind == call.info.kind {
+                Err(proto::refuse(&call.body, default))
+            } else {
+                proto::decode(&call.body, default)
+            };
+            decoded.map_err(|e| undecodable(call, kind, &e))
         }
-        _ if call.info.custom => Err(ApiError::unsupported_media_type(&[
-            "application/json",
-            "application/yaml",
-        ])),
-        _ => Err(ApiError::unsupported_media_type(&[
-            "application/json",
-            "application/yaml",
-            protobuf::MEDIA_TYPE,
-        ])),
+        _ => Err(ApiError::unsupported_media_type(&MEDIA_TYPES)),
     }
+}
+
+/// Returns the version of a body that does not say it.
+fn default_version(info: &ResourceInfo, kind: &str) -> String {
+    let subresource = info.subresources.iter().find(|s| s.kind == kind);
+    match (kind, subresource) {
+        (_, Some(s)) if s.group.is_empty() => s.version.to_owned(),
+        (_, Some(s)) => format!("{}/{}", s.group, s.version),
+        ("DeleteOptions", None) => "meta.k8s.io/v1".to_owned(),
+        ("Scale", None) => "autoscaling/v1".to_owned(),
+        _ => info.api_version(),
+    }
+}
+
+fn undecodable(call: &Call, kind: &str, problem: &proto::Undecodable) -> ApiError {
+    ApiError::bad_request(match &problem.of {
+        Some((given, version)) => {
+            format!("{given} in version {version:?} cannot be handled as a {kind}: {problem}")
+        }
+        None => format!(
+            "the object provided is unrecognized (must be of type {kind}): {problem} ({})",
+            summary(&call.body)
+        ),
+    })
 }
 
 fn summary(body: &[u8]) -> String {
@@ -194,6 +219,12 @@ pub(crate) fn normalise(info: &ResourceInfo, object: &mut Value) -> Result<Vec<S
 pub(crate) fn object(call: &Call, validation: Validation) -> Result<(Value, Vec<String>), ApiError> {
     let info = &call.info;
     let mut object = parse(call, &info.kind)?;
+    // What a message of a known kind holds is known, or has been passed over.
+    let validation = if call.content_type() == proto::MEDIA_TYPE {
+        Validation::Ignore
+    } else {
+        validation
+    };
     check_type(info, &mut object, &call.body)?;
     let cannot = |why: &str| {
         let message = format!(

@@ -32,11 +32,15 @@ use super::Server;
 use super::auth::{Tokens, UserInfo};
 use super::builtin::ResourceInfo;
 use super::path::ResourcePath;
+use super::proto;
 use super::status::ApiError;
 use super::store::{Stored, WriteError};
 
 /// Tries of a write that others keep getting in the way of.
 pub(crate) const ATTEMPTS: usize = 20;
+
+/// The media types that errors name, for all kinds alike, as the API server does.
+pub(crate) const MEDIA_TYPES: [&str; 3] = ["application/json", "application/yaml", proto::MEDIA_TYPE];
 
 /// One request, taken apart.
 pub(crate) struct Call {
@@ -71,7 +75,15 @@ impl Call {
 
     /// Returns the form in which the client wants objects.
     pub(crate) fn form(&self) -> Result<Form, ApiError> {
-        negotiate(self.header(http::header::ACCEPT), self.query.get("includeObject"))
+        let (accept, include) = (self.header(http::header::ACCEPT), self.query.get("includeObject"));
+        let form = if proto::wanted(accept) {
+            // Protocol buffers are made of the JSON. There are none of tables and custom objects.
+            negotiate(&accept.replace(proto::MEDIA_TYPE, "application/json"), include)
+                .filter(|form| *form == Form::Metadata || (*form == Form::Object && !self.info.custom))
+        } else {
+            negotiate(accept, include)
+        };
+        form.ok_or_else(|| ApiError::not_acceptable(&MEDIA_TYPES))
     }
 
     /// Returns the name of the manager of fields written by this request.

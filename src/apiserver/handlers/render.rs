@@ -5,7 +5,7 @@ use http::{HeaderValue, header};
 use serde_json::{Value, json};
 
 use super::super::builtin::ResourceInfo;
-use super::super::status::{ApiError, bytes_response, json_response};
+use super::super::status::{bytes_response, json_response};
 use super::super::store::Stored;
 use super::super::table;
 use super::{Call, converts, load};
@@ -21,10 +21,10 @@ pub(crate) enum Form {
     Metadata,
 }
 
-/// Chooses the first form of an `Accept` header that the server can give.
-pub(crate) fn negotiate(accept: &str, include: Option<&str>) -> Result<Form, ApiError> {
+/// Chooses the first form of an `Accept` header that the server can give as JSON.
+pub(crate) fn negotiate(accept: &str, include: Option<&str>) -> Option<Form> {
     if accept.trim().is_empty() {
-        return Ok(Form::Object);
+        return Some(Form::Object);
     }
     for clause in accept.split(',') {
         let mut parts = clause.split(';').map(str::trim);
@@ -37,25 +37,22 @@ pub(crate) fn negotiate(accept: &str, include: Option<&str>) -> Result<Form, Api
         let group_fits = parameter("g").is_none_or(|g| g == "meta.k8s.io");
         let version_fits = parameter("v").is_none_or(|v| matches!(v, "v1" | "v1beta1"));
         match parameter("as") {
-            None => return Ok(Form::Object),
+            None => return Some(Form::Object),
             Some("Table") if group_fits && version_fits => {
                 let include = match include {
                     Some("Object") => table::Include::Object,
                     Some("None") => table::Include::None,
                     _ => table::Include::Metadata,
                 };
-                return Ok(Form::Table(include));
+                return Some(Form::Table(include));
             }
             Some("PartialObjectMetadata" | "PartialObjectMetadataList") if group_fits && version_fits => {
-                return Ok(Form::Metadata);
+                return Some(Form::Metadata);
             }
             Some(_) => {}
         }
     }
-    Err(ApiError::not_acceptable(&[
-        "application/json",
-        "application/yaml",
-    ]))
+    None
 }
 
 /// Returns an object's metadata as an object of its own.
@@ -142,6 +139,6 @@ mod tests {
         );
         let metadata = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
         assert_eq!(negotiate(metadata, None).unwrap(), Form::Metadata);
-        assert_eq!(negotiate("text/html", None).unwrap_err().code(), 406);
+        assert_eq!(negotiate("text/html", None), None);
     }
 }

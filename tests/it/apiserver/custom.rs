@@ -53,7 +53,7 @@ fn definitions(place: &Place) -> Api<CustomResourceDefinition> {
     Api::all(place.client.clone())
 }
 
-async fn install(place: &Place) -> (Api<DynamicObject>, ApiResource) {
+pub(crate) async fn install(place: &Place) -> (Api<DynamicObject>, ApiResource) {
     let (definition, resource) = definition(place);
     let wanted: CustomResourceDefinition = serde_json::from_value(definition).unwrap();
     definitions(place)
@@ -68,7 +68,7 @@ async fn install(place: &Place) -> (Api<DynamicObject>, ApiResource) {
     (api, resource)
 }
 
-async fn uninstall(place: &Place, resource: &ApiResource) {
+pub(crate) async fn uninstall(place: &Place, resource: &ApiResource) {
     definitions(place)
         .delete(&format!("gizmos.{}", resource.group), &DeleteParams::default())
         .await

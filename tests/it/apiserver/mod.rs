@@ -14,6 +14,7 @@ mod kinds;
 mod objects;
 mod owners;
 mod patches;
+mod protobuf;
 mod recordings;
 mod serving;
 mod speed;
