@@ -8,7 +8,6 @@ mod events;
 mod hooks;
 mod kinds;
 pub(crate) mod meta;
-pub(crate) mod protobuf;
 mod registry;
 mod schemas;
 mod strategy;
