@@ -7,8 +7,8 @@ use super::super::object::meta;
 use super::super::proto;
 use super::super::schema::Structural;
 use super::super::status::ApiError;
-use super::{Call, MEDIA_TYPES};
 use super::options::Validation;
+use super::{Call, MEDIA_TYPES};
 
 /// How many bytes of a body an error shows.
 const SUMMARY: usize = 30;

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     observe::{ClusterView, ConfigView, Infrastructure, Ingredients, Observed, container_endpoint},
-    plan::{TOKEN_EXPIRES, TOKEN_ID},
+    plan::{TOKEN_EXPIRES, TOKEN_ID, trouble},
 };
 use crate::{
     api::{
@@ -161,10 +161,10 @@ fn node_image(
     // Kinds with an image say what it is, once somebody has looked into it.
     if object.pointer("/spec/image").is_some() {
         let kind = &infrastructure.resource.kind;
-        return Err(Data::Waiting(
-            "WaitingForNodeImage",
-            format!("waiting until the {kind} says what its image is"),
-        ));
+        // Where that fails, whoever looks at the Machine should read why.
+        let message = trouble(&infrastructure.object)
+            .unwrap_or_else(|| format!("waiting until the {kind} says what its image is"));
+        return Err(Data::Waiting("WaitingForNodeImage", message));
     }
     let cluster = match &o.cluster {
         ClusterView::Found(cluster) => Some(cluster),

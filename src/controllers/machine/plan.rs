@@ -176,18 +176,19 @@ fn not_ready(object: &DynamicObject, ready: bool) -> Option<(&'static str, Strin
     if ready {
         return None;
     }
-    let said = object
-        .data
-        .pointer("/status/conditions")
-        .and_then(Value::as_array)
-        .and_then(|list| list.iter().find(|c| c["type"] == "Ready"))
-        .and_then(|c| {
-            c["message"]
-                .as_str()
-                .filter(|m| !m.is_empty())
-                .or_else(|| c["reason"].as_str())
-        });
-    Some(("NotReady", said.unwrap_or("waiting for the provider").to_owned()))
+    let said = trouble(object);
+    Some((
+        "NotReady",
+        said.unwrap_or_else(|| "waiting for the provider".to_owned()),
+    ))
+}
+
+/// What the Ready condition of an infrastructure object says.
+pub(super) fn trouble(object: &DynamicObject) -> Option<String> {
+    let conditions = object.data.pointer("/status/conditions")?.as_array()?;
+    let ready = conditions.iter().find(|c| c["type"] == "Ready")?;
+    let message = ready["message"].as_str().filter(|m| !m.is_empty());
+    message.or_else(|| ready["reason"].as_str()).map(str::to_owned)
 }
 
 /// The controller of an infrastructure object, if that is not this Machine.
