@@ -3,6 +3,7 @@
 use kube::core::Status;
 
 use crate::{
+    apiserver::OpenError,
     client::{ClientError, embedded::EmbeddedError},
     cluster::ClusterError,
     error::{CommandError, ErrorKind},
@@ -82,7 +83,15 @@ impl From<EmbeddedError> for CommandError {
             EmbeddedError::Held { .. } => Self::new(ErrorKind::Conflict, message)
                 .hinted("wait until the other machinectl has ended, or end it, and type the command again"),
             EmbeddedError::Store { dir, source } => {
+                let advice = match source.as_ref() {
+                    OpenError::InUse(_) => Some("wait until the other machinectl has ended, or end it"),
+                    OpenError::NewerFormat { .. } => Some("use the newer release of machinectl"),
+                    OpenError::Unreadable { .. } | OpenError::Folder { .. } => None,
+                };
                 let error = Self::new(store_kind(&source), message).caused_by(*source);
+                if let Some(advice) = advice {
+                    return error.hinted(advice);
+                }
                 error.hinted(format!(
                     "to begin anew, put the folder aside: mv {0} {0}.old",
                     dir.display()
@@ -101,9 +110,9 @@ impl From<EmbeddedError> for CommandError {
     }
 }
 
-const fn store_kind(error: &crate::apiserver::OpenError) -> ErrorKind {
+const fn store_kind(error: &OpenError) -> ErrorKind {
     match error {
-        crate::apiserver::OpenError::InUse(_) => ErrorKind::Conflict,
+        OpenError::InUse(_) => ErrorKind::Conflict,
         _ => ErrorKind::Failed,
     }
 }
