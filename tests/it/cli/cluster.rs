@@ -108,3 +108,22 @@ fn a_machine_is_shown_before_it_is_made() {
     snapshot!(home, "create_machine_dry_run", home.run(&arguments));
     assert_eq!(home.good(&["get", "machine-api", "-o", "name"]), "");
 }
+
+#[test]
+fn a_killed_command_goes_on_when_it_is_typed_again() {
+    let home = Home::new();
+    for pause in [50, 400, 800] {
+        let mut child = home
+            .command(CREATE)
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(pause));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    home.good(CREATE);
+    let nodes = home.good(&["get", "nodes", "-o", "name"]);
+    assert_eq!(nodes.lines().count(), 3, "{nodes}");
+}
