@@ -97,7 +97,10 @@ pub(crate) async fn execute(
     for effect in &plan.effects {
         tracing::debug!(object = %subject.key, %effect, "applying");
         result = perform(world, writer, subject, effect, actuator, &mut applied).await;
-        if result.is_err() {
+        if let Err(error) = &result {
+            if let Some(target) = effect.target() {
+                world.suspect(target, error);
+            }
             break;
         }
     }

@@ -147,6 +147,24 @@ pub(crate) enum Effect {
     Emit(Notice),
 }
 
+impl Effect {
+    /// The API server that it goes to, as far as that may be another one than that of the planned object.
+    pub(crate) fn target(&self) -> Option<&Target> {
+        match self {
+            Self::Patch { target, .. }
+            | Self::Apply { target, .. }
+            | Self::Create { target, .. }
+            | Self::Delete { target, .. }
+            | Self::Evict { target, .. } => Some(target),
+            Self::AddFinalizer(_)
+            | Self::RemoveFinalizer(_)
+            | Self::CreateInstance(_)
+            | Self::DeleteInstance(_)
+            | Self::Emit(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Effect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let named = |object: &DynamicObject| {

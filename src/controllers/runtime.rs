@@ -78,6 +78,15 @@ impl ReconcileError {
         matches!(self, Self::Api { source: kube::Error::Api(status), .. } if status.is_conflict())
     }
 
+    /// Whether no answer came at all.
+    pub(crate) fn is_silence(&self) -> bool {
+        match self {
+            Self::TimedOut { .. } => true,
+            Self::Api { source, .. } => !matches!(source, kube::Error::Api(_) | kube::Error::SerdeError(_)),
+            _ => false,
+        }
+    }
+
     /// The whole chain, on one line.
     pub(crate) fn chain(&self) -> String {
         let mut text = self.to_string();

@@ -84,6 +84,11 @@ impl Workload {
         result
     }
 
+    /// Remembers that it did not answer.
+    pub(crate) fn lost(&self) {
+        self.reachable.store(false, Ordering::Relaxed);
+    }
+
     /// How machines join it, as it says itself. Asked once.
     pub(crate) async fn facts(&self) -> Result<Facts, ReconcileError> {
         let mut known = self.facts.lock().await;

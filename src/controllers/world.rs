@@ -175,6 +175,16 @@ impl World {
         }
     }
 
+    /// Takes a workload cluster that did not answer for unreachable, so that nobody else waits for it, until its Cluster says otherwise.
+    pub(crate) fn suspect(&self, target: &Target, error: &ReconcileError) {
+        if let (Target::Cluster(key), true) = (target, error.is_silence())
+            && let Some(workload) = self.workloads.get(target)
+        {
+            workload.lost();
+            self.push_cluster(&key.namespace, &key.name);
+        }
+    }
+
     /// Returns what writes Events for a controller.
     pub(crate) fn recorder(&self, writer: Writer) -> Recorder {
         lock(&self.recorders)

@@ -174,7 +174,11 @@ pub(super) async fn observe(world: &Arc<World>, machine: Arc<Machine>) -> Result
         {
             let pods: Api<Pod> = Api::all(workload.client.clone());
             let params = ListParams::default().fields(&format!("spec.nodeName={node}"));
-            let list = within(format!("listing the pods of Node {node}"), pods.list(&params)).await?;
+            let list = within(format!("listing the pods of Node {node}"), pods.list(&params)).await;
+            if let (Err(error), Some(target)) = (&list, &observed.target) {
+                world.suspect(target, error);
+            }
+            let list = list?;
             observed.draining = Some(Draining { pods: list.items });
         }
         return Ok(observed);
