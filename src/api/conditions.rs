@@ -11,7 +11,7 @@ pub const BOOTSTRAP_READY: &str = "BootstrapReady";
 pub const INFRASTRUCTURE_READY: &str = "InfrastructureReady";
 /// A Machine's Node exists and is Ready (Cluster API: `NodeHealthy`).
 pub const NODE_HEALTHY: &str = "NodeHealthy";
-/// A Machine's Node has no pods left that would have to move (OpenShift: `Drained`).
+/// A Machine's Node has no pods left that would have to move (`OpenShift`: `Drained`).
 pub const DRAINED: &str = "Drained";
 /// Every field of a Config means something for the node image that it runs on.
 pub const CONFIG_TRANSLATED: &str = "ConfigTranslated";

@@ -2,9 +2,9 @@
 
 /// Finalizer of a Machine (machine-api: `machine.crit.sh`).
 pub const MACHINE_FINALIZER: &str = "machine.crit.sh";
-/// Finalizer of a DockerMachine (mapd).
+/// Finalizer of a `DockerMachine` (mapd).
 pub const DOCKER_MACHINE_FINALIZER: &str = "dockermachine.infrastructure.crit.sh";
-/// Finalizer of a HollowMachine.
+/// Finalizer of a `HollowMachine`.
 pub const HOLLOW_MACHINE_FINALIZER: &str = "hollowmachine.infrastructure.crit.sh";
 /// Finalizer of a Cluster.
 pub const CLUSTER_FINALIZER: &str = "cluster.machine.crit.sh";
@@ -18,13 +18,13 @@ pub const CLUSTER_NAME: &str = "machine.crit.sh/cluster-name";
 
 /// Annotation on a Node: JSON object reference of its Machine (machine-api).
 pub const NODE_MACHINE: &str = "machine.crit.sh/machine";
-/// Annotation on a Node: JSON object reference of its DockerMachine (mapd).
+/// Annotation on a Node: JSON object reference of its `DockerMachine` (mapd).
 pub const NODE_DOCKER_MACHINE: &str = "infrastructure.crit.sh/dockermachine";
 /// Annotation on any object, any value: its controller leaves it alone.
 pub const PAUSED: &str = "machine.crit.sh/paused";
 /// Annotation on a Machine, any value: the Node is not drained before the machine goes.
 pub const EXCLUDE_NODE_DRAINING: &str = "machine.crit.sh/exclude-node-draining";
-/// Annotation on a Machine, not empty: a MachineSet that shrinks takes this machine first.
+/// Annotation on a Machine, not empty: a `MachineSet` that shrinks takes this machine first.
 pub const DELETE_MACHINE: &str = "machine.crit.sh/delete-machine";
 /// Annotation on a Secret with bootstrap data: a digest of what it was rendered from.
 pub const CONFIG_REVISION: &str = "machine.crit.sh/config-revision";

@@ -1,3 +1,5 @@
+//! Tests of rendering: every flavour and role, all encodings, secrets that stay hidden.
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 

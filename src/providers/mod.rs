@@ -143,7 +143,7 @@ pub enum ActuatorError {
     /// It will never work until somebody changes something.
     #[error("{message}")]
     Terminal {
-        /// Why, in one CamelCase word of `MachineStatusError`: InvalidConfiguration, CreateError, …
+        /// Why, in one CamelCase word of `MachineStatusError`: `InvalidConfiguration`, `CreateError`, …
         reason: String,
         /// What went wrong, where, and what to do.
         message: String,

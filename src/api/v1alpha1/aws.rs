@@ -1,4 +1,4 @@
-//! AWSMachine and its company. The kinds are accepted and kept; no provider in this program acts on them.
+//! `AWSMachine` and its company. The kinds are accepted and kept; no provider in this program acts on them.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ use crate::api::schema;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct AWSMachineSpec {
-    /// aws:///<zone>/<instance>.
+    /// `aws:///<zone>/<instance>`.
     #[serde(default, rename = "providerID", skip_serializing_if = "Option::is_none")]
     pub provider_id: Option<String>,
     /// Machine image.
@@ -75,7 +75,7 @@ pub struct AWSMachineSpec {
     /// VPC.
     #[serde(default, rename = "vpcID", skip_serializing_if = "Option::is_none")]
     pub vpc_id: Option<String>,
-    /// Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+    /// Secret with `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::optional_reference")]
     pub secret_ref: Option<ObjectReference>,
@@ -102,7 +102,7 @@ pub struct AWSBlockDevice {
     pub encrypted: bool,
 }
 
-/// What an AWSMachine is.
+/// What an `AWSMachine` is.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct AWSMachineStatus {
@@ -123,7 +123,7 @@ pub struct AWSMachineStatus {
     pub failure_message: Option<String>,
 }
 
-/// Settings for all AWSMachines.
+/// Settings for all `AWSMachines`.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
 #[kube(
     group = "infrastructure.crit.sh",
@@ -144,7 +144,7 @@ pub struct AWSInfrastructureProviderSpec {
     pub region: String,
 }
 
-/// What became of an AWSInfrastructureProvider.
+/// What became of an `AWSInfrastructureProvider`.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct AWSInfrastructureProviderStatus {

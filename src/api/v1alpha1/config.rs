@@ -30,7 +30,7 @@ use crate::api::schema;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ConfigSpec {
-    /// A crit WorkerConfiguration or ControlPlaneConfiguration, or kubeadm documents, as YAML text. An object is accepted too.
+    /// A crit `WorkerConfiguration` or `ControlPlaneConfiguration`, or kubeadm documents, as YAML text. An object is accepted too.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     #[schemars(schema_with = "schema::anything")]
     pub config: serde_json::Value,

@@ -1,4 +1,4 @@
-//! DockerMachine and its company: machines that are containers.
+//! `DockerMachine` and its company: machines that are containers.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +35,7 @@ pub struct DockerMachineSpec {
     pub container_name: String,
     /// Node image, for example kindest/node:v1.33.1.
     pub image: String,
-    /// docker://<containerName>. Filled by the controller.
+    /// `docker://<containerName>`. Filled by the controller.
     #[serde(default, rename = "providerID", skip_serializing_if = "Option::is_none")]
     pub provider_id: Option<String>,
     /// Directories of the host that the container sees.
@@ -103,7 +103,7 @@ pub struct PortMapping {
     pub protocol: Option<String>,
 }
 
-/// What a DockerMachine is.
+/// What a `DockerMachine` is.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct DockerMachineStatus {
@@ -151,11 +151,11 @@ pub enum Flavour {
     /// kubeadm: kindest/node and images like it, with /kind/version.
     #[default]
     Kubeadm,
-    /// crit: criticalstack/cinder and images like it, with /cinder/kubernetes_version.
+    /// crit: criticalstack/cinder and images like it, with /`cinder/kubernetes_version`.
     Crit,
 }
 
-/// Template of DockerMachines.
+/// Template of `DockerMachines`.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
 #[kube(
     group = "infrastructure.crit.sh",
@@ -185,7 +185,7 @@ pub struct DockerMachineTemplateResource {
     pub spec: DockerMachineSpec,
 }
 
-/// Settings for all DockerMachines.
+/// Settings for all `DockerMachines`.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
 #[kube(
     group = "infrastructure.crit.sh",
@@ -206,7 +206,7 @@ pub struct DockerInfrastructureProviderSpec {
     pub default_image: String,
 }
 
-/// What became of a DockerInfrastructureProvider.
+/// What became of a `DockerInfrastructureProvider`.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct DockerInfrastructureProviderStatus {

@@ -1,4 +1,4 @@
-//! HollowMachine: a machine without hardware.
+//! `HollowMachine`: a machine without hardware.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +30,7 @@ use crate::api::{duration::Duration, schema};
 )]
 #[serde(rename_all = "camelCase")]
 pub struct HollowMachineSpec {
-    /// hollow://<namespace>/<name>. Filled by the controller.
+    /// `hollow://<namespace>/<name>`. Filled by the controller.
     #[serde(default, rename = "providerID", skip_serializing_if = "Option::is_none")]
     pub provider_id: Option<String>,
     /// How long it takes until the Node appears. Default: no time at all.
@@ -45,7 +45,7 @@ pub struct HollowMachineSpec {
     pub capacity: BTreeMap<String, Quantity>,
 }
 
-/// What a HollowMachine is.
+/// What a `HollowMachine` is.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct HollowMachineStatus {
@@ -71,7 +71,7 @@ pub struct HollowMachineStatus {
     pub conditions: Vec<Condition>,
 }
 
-/// Template of HollowMachines.
+/// Template of `HollowMachines`.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
 #[kube(
     group = "infrastructure.crit.sh",

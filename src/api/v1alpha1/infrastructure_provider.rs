@@ -1,4 +1,4 @@
-//! InfrastructureProvider: names what makes machines here.
+//! `InfrastructureProvider`: names what makes machines here.
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{CustomResource, KubeSchema};
@@ -33,12 +33,12 @@ use crate::api::schema;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct InfrastructureProviderSpec {
-    /// Provider object, for example a DockerInfrastructureProvider. Its namespace counts.
+    /// Provider object, for example a `DockerInfrastructureProvider`. Its namespace counts.
     #[schemars(schema_with = "schema::reference")]
     pub infrastructure_ref: ObjectReference,
 }
 
-/// What became of an InfrastructureProvider.
+/// What became of an `InfrastructureProvider`.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct InfrastructureProviderStatus {

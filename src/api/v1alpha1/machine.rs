@@ -44,7 +44,7 @@ pub struct MachineSpec {
     /// Bootstrap data that somebody else makes. It takes the place of configRef.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bootstrap: Option<Bootstrap>,
-    /// Object in this namespace that a provider turns into a host, for example a DockerMachine.
+    /// Object in this namespace that a provider turns into a host, for example a `DockerMachine`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::optional_reference")]
     pub infrastructure_ref: Option<ObjectReference>,
@@ -155,7 +155,7 @@ pub struct MachineStatus {
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct MachineAddress {
-    /// Hostname, ExternalIP, InternalIP, ExternalDNS or InternalDNS.
+    /// Hostname, `ExternalIP`, `InternalIP`, `ExternalDNS` or `InternalDNS`.
     #[serde(rename = "type")]
     pub type_: String,
     /// The address.
@@ -193,7 +193,7 @@ impl MachinePhase {
     }
 }
 
-/// Template of a Machine, in a MachineSet or MachineDeployment.
+/// Template of a Machine, in a `MachineSet` or `MachineDeployment`.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct MachineTemplateSpec {

@@ -1,4 +1,4 @@
-//! MachineDeployment: rolls a new template through a number of machines.
+//! `MachineDeployment`: rolls a new template through a number of machines.
 
 use k8s_openapi::apimachinery::pkg::{
     apis::meta::v1::{Condition, LabelSelector},
@@ -62,7 +62,7 @@ pub struct MachineDeploymentSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub min_ready_seconds: Option<i32>,
-    /// How many old MachineSets are kept. Default 1.
+    /// How many old `MachineSets` are kept. Default 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub revision_history_limit: Option<i32>,
@@ -79,7 +79,7 @@ pub struct MachineDeploymentSpec {
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct MachineDeploymentStrategy {
-    /// RollingUpdate or OnDelete. Default RollingUpdate.
+    /// `RollingUpdate` or `OnDelete`. Default `RollingUpdate`.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["RollingUpdate", "OnDelete"]))]
     pub type_: Option<String>,

@@ -1,4 +1,4 @@
-//! MachineHealthCheck: which machines count as broken, and how many may be replaced.
+//! `MachineHealthCheck`: which machines count as broken, and how many may be replaced.
 
 use k8s_openapi::{
     api::core::v1::ObjectReference,

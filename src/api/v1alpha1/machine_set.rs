@@ -1,4 +1,4 @@
-//! MachineSet: a number of equal machines.
+//! `MachineSet`: a number of equal machines.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use kube::{CustomResource, KubeSchema};

@@ -28,7 +28,7 @@ fn visit(node: &Node, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
                             errors.push(FieldError::required(field, "must not be empty"));
                         }
                         Some(other) => {
-                            errors.push(FieldError::invalid(field, other.clone(), "must be a string"))
+                            errors.push(FieldError::invalid(field, other.clone(), "must be a string"));
                         }
                     }
                 }

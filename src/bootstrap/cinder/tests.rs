@@ -1,3 +1,5 @@
+//! Tests of cinder cluster files: every field, and what machines are made of them.
+
 use super::*;
 
 const EVERYTHING: &str = include_str!("../../../tests/fixtures/bootstrap/cinder.yaml");

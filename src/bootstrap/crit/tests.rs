@@ -1,3 +1,5 @@
+//! Tests of crit configurations: defaults, conversion, what is refused.
+
 use super::*;
 use crate::yaml;
 

@@ -1,3 +1,5 @@
+//! Tests of kubeadm documents: one for each version of their API, and what crit configurations become.
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
