@@ -1,5 +1,11 @@
 //! All integration tests: one binary, one module a subject.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that can't go on has failed"
+)]
+
 mod apiserver;
 mod architecture;
 mod cli;

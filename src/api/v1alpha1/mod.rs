@@ -4,7 +4,8 @@
 
 #![expect(
     unreachable_pub,
-    reason = "kube's derive writes an inner module that uses the specs"
+    clippy::duplicated_attributes,
+    reason = "kube's derive writes an inner module that uses the specs, and takes a list of columns"
 )]
 
 mod aws;

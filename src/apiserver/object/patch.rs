@@ -57,8 +57,8 @@ pub fn json_patch(target: &Value, patch: &Value) -> Result<Value, PatchError> {
                 .parent()
                 .is_some_and(|p| p.resolve(&object).is_ok_and(Value::is_object))
         {
-            let (path, value) = (replace.path.clone(), replace.value.clone());
-            operation = json_patch::PatchOperation::Add(json_patch::AddOperation { path, value });
+            let (at, value) = (replace.path.clone(), replace.value.clone());
+            operation = json_patch::PatchOperation::Add(json_patch::AddOperation { path: at, value });
         }
         json_patch::patch(&mut object, std::slice::from_ref(&operation))
             .map_err(|error| PatchError::Unprocessable(error.to_string()))?;

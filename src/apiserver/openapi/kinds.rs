@@ -24,25 +24,26 @@ pub(super) fn name(info: &ResourceInfo) -> String {
 }
 
 /// Adds the schemas of a kind, of its lists, and of all that they refer to.
-pub(super) fn collect(info: &ResourceInfo, into: &mut BTreeMap<String, Value>) {
+pub(super) fn collect(info: &ResourceInfo, documents: &mut BTreeMap<String, Value>) {
     let own = name(info);
     let (_, common) = list_meta_definitions();
     for (shared, schema) in common {
-        into.entry(shared).or_insert(schema);
+        documents.entry(shared).or_insert(schema);
     }
     if info.custom {
-        into.insert(own.clone(), custom(info));
+        documents.insert(own.clone(), custom(info));
     } else {
         for (name, schema) in info.definitions().1 {
-            into.entry(name.clone())
+            documents
+                .entry(name.clone())
                 .or_insert_with(|| published(name, schema));
         }
     }
-    if let Some(schema) = into.get_mut(&own) {
+    if let Some(schema) = documents.get_mut(&own) {
         schema["x-kubernetes-group-version-kind"] = json!([group_version_kind(info)]);
     }
     if !info.virtual_only {
-        into.insert(format!("{own}List"), list(info, &own));
+        documents.insert(format!("{own}List"), list(info, &own));
     }
 }
 

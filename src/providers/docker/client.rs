@@ -635,7 +635,7 @@ mod tests {
     }
 
     /// A daemon with a fixed answer to each path; the first whose text is in the request line counts.
-    async fn daemon(dir: &Path, answers: &'static [(&str, u16, &str)]) -> PathBuf {
+    fn daemon(dir: &Path, answers: &'static [(&str, u16, &str)]) -> PathBuf {
         let socket = dir.join("docker.sock");
         let listener = UnixListener::bind(&socket).unwrap();
         tokio::spawn(async move {
@@ -662,14 +662,14 @@ mod tests {
     #[tokio::test]
     async fn a_daemon_that_is_too_old_or_none_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let old = refused(&daemon(dir.path(), &[("", 200, r#"{"ApiVersion": "1.40"}"#)]).await).await;
+        let old = refused(&daemon(dir.path(), &[("", 200, r#"{"ApiVersion": "1.40"}"#)])).await;
         assert!(matches!(old, ActuatorError::Terminal { .. }));
         assert!(
             old.to_string().contains("speaks API 1.40; Docker 20.10 or newer"),
             "{old}"
         );
         let dir = tempfile::tempdir().unwrap();
-        let other = refused(&daemon(dir.path(), &[("", 200, "hello")]).await)
+        let other = refused(&daemon(dir.path(), &[("", 200, "hello")]))
             .await
             .to_string();
         assert!(other.contains("no Docker daemon answers at unix://"), "{other}");
@@ -697,7 +697,7 @@ mod tests {
             ),
         ]));
         let dir = tempfile::tempdir().unwrap();
-        let socket = daemon(dir.path(), answers).await;
+        let socket = daemon(dir.path(), answers);
         let engine = Engine::connect_to(Some(&format!("unix://{}", socket.display())))
             .await
             .unwrap();
