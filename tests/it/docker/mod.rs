@@ -3,6 +3,7 @@
 //! `tests/run docker` prepares both. Without them these tests fail; the other lanes leave them out.
 
 mod actuator;
+mod journey;
 mod kubeadm;
 
 use std::{env, process::Command, time::Duration};

@@ -1,0 +1,180 @@
+//! The whole way, as a user goes it: a cluster from a configuration file of cinder, a worker from objects that kubectl applies,
+//! and the end of both. The first command is killed in the middle, since that happens to users.
+
+use std::{
+    process::{Child, Stdio},
+    time::{Duration, Instant},
+};
+
+use super::{exists, image, try_docker};
+use crate::cli::Home;
+
+const CLUSTER: &str = "journey";
+const WORKER: &str = "journey-worker-1";
+const CONFIGURATION: &str = "apiVersion: cinder.crit.sh/v1alpha1
+kind: ClusterConfiguration
+featureGates: {MachineAPI: true}
+postCritCommands: [touch /var/lib/journey]
+";
+/// As the documentation of 2020 has them; only the names and the image are others.
+const OBJECTS: &str = "apiVersion: machine.crit.sh/v1alpha1
+kind: Config
+metadata: {name: worker-config, namespace: kube-system}
+spec:
+  config: |
+    apiVersion: crit.sh/v1alpha2
+    kind: WorkerConfiguration
+    clusterName: journey
+    node:
+      kubelet: {maxPods: 60}
+  files:
+  - {path: /etc/journey, content: aGVsbG8K, encoding: base64}
+---
+apiVersion: machine.crit.sh/v1alpha1
+kind: Machine
+metadata: {name: journey-worker-1, namespace: kube-system}
+spec:
+  configRef: {name: worker-config}
+  infrastructureRef: {apiVersion: infrastructure.crit.sh/v1alpha1, kind: DockerMachine, name: journey-worker-1}
+---
+apiVersion: infrastructure.crit.sh/v1alpha1
+kind: DockerMachine
+metadata: {name: journey-worker-1, namespace: kube-system}
+spec: {clusterName: journey, containerName: journey-worker-1, image: IMAGE}
+";
+
+/// Takes the containers along when a test fails in the middle.
+struct Leftovers;
+
+impl Drop for Leftovers {
+    fn drop(&mut self) {
+        for container in [CLUSTER, WORKER] {
+            try_docker(&["rm", "--force", "--volumes", container]);
+        }
+    }
+}
+
+/// A running `machinectl run`; it ends with the test.
+struct Controllers(Child);
+
+impl Drop for Controllers {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+fn start(home: &Home, arguments: &[&str]) -> Child {
+    let mut command = home.command(arguments);
+    command
+        .env_remove("DOCKER_HOST")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command.spawn().unwrap()
+}
+
+fn succeed(home: &Home, arguments: &[&str]) -> String {
+    let output = home
+        .command(arguments)
+        .env_remove("DOCKER_HOST")
+        .output()
+        .unwrap();
+    let text = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(output.status.success(), "{arguments:?}\n{text}");
+    text
+}
+
+/// kubectl of the control-plane node.
+fn kubectl(arguments: &[&str]) -> (bool, String) {
+    let mut all = vec![
+        "exec",
+        CLUSTER,
+        "kubectl",
+        "--kubeconfig",
+        "/etc/kubernetes/admin.conf",
+    ];
+    all.extend(arguments);
+    try_docker(&all)
+}
+
+fn until(what: &str, done: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !done() {
+        assert!(
+            begun.elapsed() < Duration::from_secs(120),
+            "not within two minutes: {what}\n{}",
+            kubectl(&["get", "nodes,machines,dockermachines", "-A", "-o", "wide"]).1
+        );
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+#[test]
+fn a_cluster_comes_to_be_and_its_worker_is_a_machine() {
+    let _leftovers = Leftovers;
+    let home = Home::new();
+    home.write("cluster.yaml", CONFIGURATION);
+    home.write("objects.yaml", &OBJECTS.replace("IMAGE", &image()));
+    let image = image();
+    let create = [
+        "create",
+        "cluster",
+        CLUSTER,
+        "-c",
+        "cluster.yaml",
+        "--image",
+        &image,
+    ];
+
+    // Killed when its container has just appeared, the command goes on when it is typed again.
+    let mut killed = start(&home, &create);
+    until("the container exists", || exists(CLUSTER));
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let text = succeed(&home, &create);
+    assert!(text.contains("Cluster \"journey\" is ready"), "{text}");
+    assert!(try_docker(&["exec", CLUSTER, "test", "-e", "/var/lib/journey"]).0);
+
+    // The controllers act on the new cluster: its context says that it manages itself.
+    let running = Controllers(start(&home, &["run"]));
+    let copied = try_docker(&[
+        "cp",
+        home.path("objects.yaml").to_str().unwrap(),
+        &format!("{CLUSTER}:/root/objects.yaml"),
+    ]);
+    assert!(copied.0, "{}", copied.1);
+    let applied = kubectl(&["apply", "-f", "/root/objects.yaml"]);
+    assert!(applied.0, "{}", applied.1);
+    until("the worker is Ready", || {
+        kubectl(&["get", "node", WORKER, "--no-headers"])
+            .1
+            .split_whitespace()
+            .nth(1)
+            == Some("Ready")
+    });
+    until("the Machine runs", || {
+        let machine = kubectl(&["get", "machine", WORKER, "-n", "kube-system", "--no-headers"]).1;
+        machine.split_whitespace().take(3).eq([WORKER, "Running", WORKER])
+    });
+    let capacity = kubectl(&["get", "node", WORKER, "-o", "jsonpath={.status.capacity.pods}"]).1;
+    assert_eq!(capacity.trim(), "60");
+    assert!(try_docker(&["exec", WORKER, "grep", "-q", "hello", "/etc/journey"]).0);
+
+    let deleted = kubectl(&["delete", "machine", WORKER, "-n", "kube-system"]);
+    assert!(deleted.0, "{}", deleted.1);
+    assert!(!exists(WORKER), "the container outlives its Machine");
+    assert!(
+        !kubectl(&["get", "node", WORKER]).0,
+        "the Node outlives its Machine"
+    );
+    drop(running);
+
+    succeed(&home, &["delete", "cluster", CLUSTER]);
+    assert!(!exists(CLUSTER));
+    let kubeconfig = std::fs::read_to_string(home.path(".kube/config")).unwrap();
+    assert!(!kubeconfig.contains("kubernetes-admin@journey"), "{kubeconfig}");
+}
