@@ -1,5 +1,5 @@
 //! The server's own description in `OpenAPI`, as far as clients read it: kinds with their fields, and which requests
-//! they can make. Pure functions from a [`Registry`]. It must not validate anything by these documents.
+//! they can make. Pure functions from a [`Registry`](super::builtin::Registry). It must not validate anything by these documents.
 
 mod gnostic;
 mod kinds;
