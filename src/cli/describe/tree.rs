@@ -52,15 +52,6 @@ pub(super) async fn cluster(
     {
         parts.push(format!("Conditions:\n{}\n", conditions_table(conditions, now)));
     }
-    let problems: Vec<String> = root
-        .children
-        .iter()
-        .filter(|m| m.health == Health::Bad)
-        .map(|m| format!("  {}: {}", m.name, m.message))
-        .collect();
-    if !problems.is_empty() {
-        parts.push(format!("Problems:\n{}\n", problems.join("\n")));
-    }
     Ok(parts.join("\n"))
 }
 
@@ -133,6 +124,10 @@ fn machine_node(machine: &Machine, infrastructure: &[DynamicObject]) -> Node {
         if let Some(message) = made_of.data["status"]["failureMessage"].as_str() {
             child.health = Health::Bad;
             message.clone_into(&mut child.message);
+            // The Machine repeats what its infrastructure object says; once is enough, where it belongs.
+            if node.message.contains(message) {
+                node.message.clear();
+            }
         }
         node.children.push(child);
     }
