@@ -11,6 +11,7 @@
 
 mod custom;
 mod kinds;
+mod machine_kinds;
 mod objects;
 mod owners;
 mod patches;
