@@ -65,7 +65,7 @@ pub fn parse(document: &Value) -> Result<Parsed, BootstrapError> {
         LEGACY_API_VERSION => legacy::convert(&mut document, &kind)?,
         _ => {
             return Err(BootstrapError::UnknownKind {
-                found: format!("{version}, {kind}"),
+                found: format!("{version}, {kind}").trim_start_matches(", ").to_owned(),
             });
         }
     }
@@ -85,7 +85,7 @@ pub fn parse(document: &Value) -> Result<Parsed, BootstrapError> {
             })
         }
         _ => Err(BootstrapError::UnknownKind {
-            found: format!("{version}, {kind}"),
+            found: format!("{version}, {kind}").trim_start_matches(", ").to_owned(),
         }),
     }
 }

@@ -49,7 +49,7 @@ impl Documents {
             let text = |key: &str| document[key].as_str().unwrap_or_default();
             let (version, kind) = (text("apiVersion"), text("kind"));
             let unknown = || BootstrapError::UnknownKind {
-                found: format!("{version}, {kind}"),
+                found: format!("{version}, {kind}").trim_start_matches(", ").to_owned(),
             };
             let Value::Object(map) = document else {
                 return Err(unknown());

@@ -11,14 +11,15 @@ use super::{Place, cases, code, eventually, message};
 
 cases! {
     objects_are_pruned_and_defaulted,
+    scales_have_paths,
+    tables_have_their_columns,
+    definitions_take_their_objects_along,
+    two_versions_show_one_object,
+    ; full:
     rules_are_checked,
     generations_count_changes_of_the_spec,
     unknown_fields_are_refused_if_asked,
-    scales_have_paths,
-    tables_have_their_columns,
     discovery_tells_of_new_kinds,
-    definitions_take_their_objects_along,
-    two_versions_show_one_object,
     bad_definitions_are_refused,
 }
 
@@ -91,9 +92,7 @@ async fn objects_are_pruned_and_defaulted(place: Place) {
 }
 
 async fn rules_are_checked(place: Place) {
-    if place.is_older_than(29) {
-        return place.end().await;
-    }
+    place.needs_minor(29);
     let (api, resource) = install(&place).await;
     let kind = format!("Gizmo.{}", resource.group);
     let refused = |spec: Value| {
@@ -144,9 +143,7 @@ async fn rules_are_checked(place: Place) {
 }
 
 async fn generations_count_changes_of_the_spec(place: Place) {
-    if place.is_older_than(22) {
-        return place.end().await;
-    }
+    place.needs_minor(22);
     let (api, resource) = install(&place).await;
     api.create(&PostParams::default(), &gizmo(&resource, "g", json!({"size": 3})))
         .await
@@ -195,9 +192,7 @@ async fn generations_count_changes_of_the_spec(place: Place) {
 }
 
 async fn unknown_fields_are_refused_if_asked(place: Place) {
-    if place.is_older_than(29) {
-        return place.end().await;
-    }
+    place.needs_minor(29);
     let (_api, resource) = install(&place).await;
     let body = serde_json::to_vec(&gizmo(&resource, "g", json!({"size": 3, "unknown": 1}))).unwrap();
     let path = format!(
@@ -271,9 +266,7 @@ async fn tables_have_their_columns(place: Place) {
 }
 
 async fn discovery_tells_of_new_kinds(place: Place) {
-    if place.is_older_than(29) {
-        return place.end().await;
-    }
+    place.needs_minor(29);
     let (_api, resource) = install(&place).await;
     let gvk = GroupVersionKind::gvk(&resource.group, "v1", "Gizmo");
     let (found, _) = kube::discovery::pinned_kind(&place.client, &gvk).await.unwrap();
@@ -363,9 +356,7 @@ async fn two_versions_show_one_object(place: Place) {
 }
 
 async fn bad_definitions_are_refused(place: Place) {
-    if place.is_older_than(29) {
-        return place.end().await;
-    }
+    place.needs_minor(29);
     let (mut bad, _) = definition(&place);
     bad["metadata"]["name"] = "other.name".into();
     let wanted: CustomResourceDefinition = serde_json::from_value(bad).unwrap();

@@ -10,16 +10,15 @@ use super::{Place, cases, code, configmap, eventually, message};
 cases! {
     events_have_two_faces,
     leases_are_taken_once,
-    namespaces_take_their_content_along,
     pods_without_node_go_at_once,
     bad_objects_are_refused,
     secrets_merge_their_texts,
+    ; full:
+    namespaces_take_their_content_along,
 }
 
 async fn namespaces_take_their_content_along(place: Place) {
-    if place.is_uncontrolled() {
-        return place.end().await;
-    }
+    place.needs_controllers();
     let api = place.configmaps();
     let mut held = configmap("held", &[]);
     held.metadata.finalizers = Some(vec!["case.test/hold".into()]);

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::{Place, cases, configmap, eventually};
 
 cases! {
+    ; full:
     dependents_go_after_their_owner,
     dependents_go_before_their_owner,
     orphans_stay,
@@ -42,9 +43,7 @@ async fn gone(api: &Api<ConfigMap>, name: &str) {
 }
 
 async fn dependents_go_after_their_owner(place: Place) {
-    if place.is_uncontrolled() {
-        return place.end().await;
-    }
+    place.needs_controllers();
     let api = place.configmaps();
     let owner = make(&api, &configmap("owner", &[])).await;
     let child = make(&api, &owned("child", &[&owner], true)).await;
@@ -57,9 +56,7 @@ async fn dependents_go_after_their_owner(place: Place) {
 }
 
 async fn dependents_go_before_their_owner(place: Place) {
-    if place.is_uncontrolled() {
-        return place.end().await;
-    }
+    place.needs_controllers();
     let api = place.configmaps();
     let owner = make(&api, &configmap("owner", &[])).await;
     let mut held = owned("held", &[&owner], true);
@@ -102,9 +99,7 @@ async fn dependents_go_before_their_owner(place: Place) {
 }
 
 async fn orphans_stay(place: Place) {
-    if place.is_uncontrolled() {
-        return place.end().await;
-    }
+    place.needs_controllers();
     let api = place.configmaps();
     let owner = make(&api, &configmap("owner", &[])).await;
     make(&api, &owned("child", &[&owner], true)).await;
@@ -118,9 +113,7 @@ async fn orphans_stay(place: Place) {
 }
 
 async fn one_owner_of_two_is_enough(place: Place) {
-    if place.is_uncontrolled() {
-        return place.end().await;
-    }
+    place.needs_controllers();
     let api = place.configmaps();
     let one = make(&api, &configmap("one", &[])).await;
     let two = make(&api, &configmap("two", &[])).await;
@@ -136,9 +129,7 @@ async fn one_owner_of_two_is_enough(place: Place) {
 }
 
 async fn an_owner_that_never_was_is_no_owner(place: Place) {
-    if place.is_uncontrolled() {
-        return place.end().await;
-    }
+    place.needs_controllers();
     let api = place.configmaps();
     let owner = make(&api, &configmap("owner", &[])).await;
     api.delete("owner", &DeleteParams::background()).await.unwrap();
