@@ -53,15 +53,22 @@ async fn a_machine_becomes_a_node_and_goes_with_it() {
     assert_eq!(infra.owner_references()[0].kind, "Machine");
     assert_eq!(infra.finalizers(), ["hollowmachine.infrastructure.crit.sh"]);
 
-    let events = place.api::<Event>().list(&ListParams::default()).await.unwrap();
-    assert!(
-        events
-            .items
+    // Events are written in the background.
+    let events = place.api::<Event>();
+    let told = async {
+        let reason = Some("SuccessfulSetNodeRef".to_owned());
+        while events
+            .list(&ListParams::default())
+            .await
+            .unwrap()
             .iter()
-            .any(|e| e.reason.as_deref() == Some("SuccessfulSetNodeRef")),
-        "{:?}",
-        events.items
-    );
+            .all(|e| e.reason != reason)
+        {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    let waited = tokio::time::timeout(std::time::Duration::from_secs(20), told).await;
+    waited.expect("the event SuccessfulSetNodeRef");
 
     machines.delete("m-1", &DeleteParams::default()).await.unwrap();
     until_gone(&machines, "m-1").await;
