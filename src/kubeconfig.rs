@@ -3,25 +3,22 @@
 //! Files are edited as plain data, so fields that nobody here knows stay as they are. Writing takes the lock file
 //! `<path>.lock` that kubectl and kind take too, and replaces the file in one step with mode 0600.
 
+mod lock;
+
 use std::{
     ffi::OsStr,
     fs, io,
     path::{Path, PathBuf},
-    thread,
-    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use self::lock::Lock;
 use crate::yaml::{self, YamlError};
 
 /// Name of the extension that a context of ours carries.
 pub const EXTENSION: &str = "machinectl.crit.sh";
-
-/// How long to wait for somebody else's lock.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
-const LOCK_RETRY: Duration = Duration::from_millis(100);
 
 /// Why a kubeconfig can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -429,6 +426,29 @@ pub fn remove(paths: &Paths, context: &str, cluster: &str, user: &str) -> Result
     Ok(found)
 }
 
+/// Changes what a context says to us, where it stands. A context that is not there is none to change.
+pub fn set_extension(paths: &Paths, context: &str, extension: &Extension) -> Result<(), KubeconfigError> {
+    let Some(file) = holder(paths, "contexts", context)? else {
+        return Ok(());
+    };
+    edit(&file, |document| {
+        let found = document["contexts"]
+            .as_array_mut()
+            .and_then(|all| all.iter_mut().find(|c| c["name"] == context));
+        let Some(body) = found.map(|c| &mut c["context"]) else {
+            return;
+        };
+        let ours = json!({ "name": EXTENSION, "extension": extension });
+        match body["extensions"].as_array_mut() {
+            Some(all) => {
+                all.retain(|e| e["name"] != EXTENSION);
+                all.push(ours);
+            }
+            None => body["extensions"] = json!([ours]),
+        }
+    })
+}
+
 /// Changes the cluster entries of those contexts that `which` picks and that trust the same CA as `body`. Used when the
 /// embedded server's address has changed: contexts that lead to an API server of their own trust another CA.
 pub fn update_clusters(
@@ -582,39 +602,6 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
         let _ignored = fs::remove_file(&temporary);
     }
     written
-}
-
-struct Lock(PathBuf);
-
-impl Lock {
-    fn take(path: &Path) -> Result<Self, KubeconfigError> {
-        let mut name = path.as_os_str().to_owned();
-        name.push(".lock");
-        let lock = PathBuf::from(name);
-        let begun = Instant::now();
-        loop {
-            match fs::OpenOptions::new().write(true).create_new(true).open(&lock) {
-                Ok(_) => return Ok(Self(lock)),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    if begun.elapsed() > LOCK_TIMEOUT {
-                        return Err(KubeconfigError::Locked {
-                            path: path.to_owned(),
-                            lock,
-                        });
-                    }
-                    thread::sleep(LOCK_RETRY);
-                }
-                Err(source) => return Err(KubeconfigError::Write { path: lock, source }),
-            }
-        }
-    }
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        // A lock that can't be removed is named to the next one who waits for it.
-        let _ignored = fs::remove_file(&self.0);
-    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 //! | [`bootstrap`] | what a machine runs first: a Config plus join data becomes bootstrap data |
 //! | [`apiserver`] | the embedded Kubernetes API server; it knows nothing of machines |
 //! | [`install`] | custom resource definitions and what a management cluster needs |
+//! | [`pivot`] | how clusters move from one management cluster to another, or into a directory |
 //! | [`cluster`] | local clusters: create, delete, kubeconfig |
 //! | [`ui`] | tables, trees, progress, prompts; it knows nothing of Kubernetes |
 //! | [`cli`] | one file a command |
@@ -27,9 +28,12 @@ pub mod controllers;
 pub mod error;
 pub mod install;
 pub mod kubeconfig;
+mod pack;
+pub mod pivot;
 pub mod pki;
 pub mod providers;
 pub mod secret;
+pub mod story;
 pub mod time;
 pub mod ui;
 pub mod yaml;

@@ -13,6 +13,20 @@ pub const INFRASTRUCTURE_READY: &str = "InfrastructureReady";
 pub const NODE_HEALTHY: &str = "NodeHealthy";
 /// A Machine's Node has no pods left that would have to move (`OpenShift`: `Drained`).
 pub const DRAINED: &str = "Drained";
+/// No hook holds up the drain of a Machine's Node (`OpenShift`: `Drainable`).
+pub const DRAINABLE: &str = "Drainable";
+/// No hook holds up the end of a Machine's host (`OpenShift`: `Terminable`).
+pub const TERMINABLE: &str = "Terminable";
+/// No volumes are attached to the Node of a Machine that goes, or they are no longer waited for (Cluster API: `VolumeDetachSucceeded`).
+pub const VOLUMES_DETACHED: &str = "VolumesDetached";
+/// Conditions of a Machine that say nothing about whether it is ready.
+pub const ASIDE: [&str; 5] = [
+    CONFIG_TRANSLATED,
+    DRAINABLE,
+    TERMINABLE,
+    DRAINED,
+    VOLUMES_DETACHED,
+];
 /// Every field of a Config means something for the node image that it runs on.
 pub const CONFIG_TRANSLATED: &str = "ConfigTranslated";
 /// A Config can be rendered.
@@ -21,10 +35,33 @@ pub const VALID: &str = "Valid";
 pub const CONTAINER_RUNNING: &str = "ContainerRunning";
 /// The bootstrap script of a machine ended well.
 pub const BOOTSTRAPPED: &str = "Bootstrapped";
+/// All machines of a set are Ready (Cluster API).
+pub const MACHINES_READY: &str = "MachinesReady";
+/// A set has fewer machines than it should (Cluster API).
+pub const SCALING_UP: &str = "ScalingUp";
+/// A set has more machines than it should, those included that are on their way out (Cluster API).
+pub const SCALING_DOWN: &str = "ScalingDown";
 /// A Cluster's API server answers.
 pub const API_SERVER_AVAILABLE: &str = "APIServerAvailable";
 /// A Cluster's keys and certificates exist.
 pub const CERTIFICATES_AVAILABLE: &str = "CertificatesAvailable";
+/// A Machine is well in the eyes of its `MachineHealthCheck` (Cluster API: `HealthCheckSucceeded`).
+pub const HEALTH_CHECK_SUCCEEDED: &str = "HealthCheckSucceeded";
+/// A `MachineHealthCheck` may have machines replaced: not too many are broken (Cluster API, `OpenShift`).
+pub const REMEDIATION_ALLOWED: &str = "RemediationAllowed";
+/// The template that a `MachineHealthCheck` copies for broken machines exists (Cluster API, `OpenShift`).
+pub const EXTERNAL_TEMPLATE_AVAILABLE: &str = "ExternalRemediationTemplateAvailable";
+/// The copies of that template could be made (Cluster API, `OpenShift`).
+pub const EXTERNAL_REQUEST_AVAILABLE: &str = "ExternalRemediationRequestAvailable";
+
+/// As many machines of a `MachineDeployment` are available as have to be (Deployment).
+pub const AVAILABLE: &str = "Available";
+/// A roll-out gets further, or is done (Deployment).
+pub const PROGRESSING: &str = "Progressing";
+/// All machines are of the present template (Cluster API).
+pub const MACHINES_UP_TO_DATE: &str = "MachinesUpToDate";
+/// Machines of an old template are being replaced (Cluster API).
+pub const ROLLING_OUT: &str = "RollingOut";
 
 /// Whether what a condition names is so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,6 +15,7 @@ pub mod labels;
 pub mod names;
 pub mod registry;
 mod schema;
+pub mod selector;
 pub mod v1alpha1;
 
 /// Group of the kinds that describe clusters and machines.

@@ -73,14 +73,46 @@ impl ClusterKeyPair {
     }
 }
 
+/// `ConfigMap` that says which Node conditions make a machine broken, for the health checks of its namespace that do not (`OpenShift` of 2019).
+pub const UNHEALTHY_CONDITIONS: &str = "node-unhealthy-conditions";
+
 /// Name of a cluster's N-th worker, counted from 1.
 pub fn worker(cluster: &str, number: usize) -> String {
     format!("{cluster}-worker-{number}")
 }
 
+/// A name as the value of a label: itself, or if it is too long for one its beginning with a digest, so that two names stay two (Cluster
+/// API: `MustFormatValue`).
+pub fn label_value(name: &str) -> String {
+    if name.len() <= MAX_LENGTH {
+        return name.to_owned();
+    }
+    // FNV-1a: the same in every release.
+    let digest = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let room = MAX_LENGTH - 17;
+    let start = name.get(..room).unwrap_or_default();
+    format!("{start}-{digest:016x}")
+}
+
+/// Name of the `MachineSet` that keeps a cluster's workers.
+pub fn workers(cluster: &str) -> String {
+    format!("{cluster}-workers")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_label_holds_any_name_and_tells_two_apart() {
+        assert_eq!(label_value("workers"), "workers");
+        let long = |end: &str| label_value(&format!("{}{end}", "x".repeat(70)));
+        assert_eq!(long("a").len(), MAX_LENGTH);
+        assert_ne!(long("a"), long("b"));
+        assert_eq!(long("a"), long("a"));
+    }
 
     #[test]
     fn labels_are_told_from_other_names() {

@@ -5,10 +5,13 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt;
 
-use super::v1alpha1::{
-    AWSInfrastructureProvider, AWSMachine, Cluster, Config, DockerInfrastructureProvider, DockerMachine,
-    DockerMachineTemplate, HollowMachine, HollowMachineTemplate, InfrastructureProvider, Machine,
-    MachineDeployment, MachineHealthCheck, MachineSet,
+use super::{
+    labels,
+    v1alpha1::{
+        AWSInfrastructureProvider, AWSMachine, Cluster, Config, DockerInfrastructureProvider, DockerMachine,
+        DockerMachineTemplate, HollowMachine, HollowMachineTemplate, InfrastructureProvider, Machine,
+        MachineDeployment, MachineHealthCheck, MachineSet,
+    },
 };
 
 /// Returns the definitions of all kinds, in the order in which they are installed and written.
@@ -21,7 +24,7 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         MachineHealthCheck::crd(),
         Config::crd(),
         InfrastructureProvider::crd(),
-        DockerMachine::crd(),
+        container_named(DockerMachine::crd()),
         DockerMachineTemplate::crd(),
         DockerInfrastructureProvider::crd(),
         HollowMachine::crd(),
@@ -33,8 +36,30 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
     .into()
 }
 
-/// An object may leave its spec out where nothing in it is required, as it could in the API of 2020.
+/// A `DockerMachine` has to name its container (mapd). A template need not: no two machines could bear the name.
+fn container_named(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    let schemas = crd.spec.versions.iter_mut().filter_map(|v| v.schema.as_mut());
+    for root in schemas.filter_map(|s| s.open_api_v3_schema.as_mut()) {
+        let spec = root.properties.as_mut().and_then(|p| p.get_mut("spec"));
+        let required = spec.and_then(|spec| spec.required.as_mut());
+        if let Some(required) = required {
+            required.insert(1, "containerName".to_owned());
+        }
+    }
+    crd
+}
+
+/// Says whose it is. An object may leave its spec out where nothing in it is required, as it could in the API of 2020.
 fn finish(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    crd.metadata.labels = Some(
+        [
+            (labels::APP_NAME, labels::APP),
+            (labels::APP_MANAGED_BY, labels::APP),
+            (labels::MOVE, ""),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into(),
+    );
     for version in &mut crd.spec.versions {
         let Some(root) = version
             .schema
@@ -110,6 +135,15 @@ mod tests {
                 have.contains(&(kind.into(), plural.into(), scope.into())),
                 "{kind}"
             );
+        }
+    }
+
+    #[test]
+    fn objects_of_each_kind_can_be_moved() {
+        for crd in crds() {
+            let of_crd = crd.metadata.labels.unwrap();
+            assert_eq!(of_crd[labels::MOVE], "", "{}", crd.spec.names.kind);
+            assert_eq!(of_crd[labels::APP_MANAGED_BY], "machinectl");
         }
     }
 

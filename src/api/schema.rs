@@ -26,7 +26,7 @@ pub(crate) fn conditions(_: &mut SchemaGenerator) -> Schema {
 fn reference_properties() -> serde_json::Value {
     serde_json::json!({
         "apiVersion": { "type": "string", "description": "API version of the referent." },
-        "kind": { "type": "string", "description": "Kind of the referent." },
+        "kind": { "type": "string", "maxLength": 253, "description": "Kind of the referent." },
         "name": { "type": "string", "description": "Name of the referent." },
         "namespace": { "type": "string", "description": "Namespace of the referent." },
         "uid": { "type": "string", "description": "UID of the referent." },
@@ -45,13 +45,17 @@ pub(crate) fn reference(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "object", "x-kubernetes-map-type": "atomic", "properties": reference_properties() })
 }
 
+/// How many labels a selector or a template may have: rules that go through them all need a bound, or the API server takes them for
+/// too expensive.
+const MOST_LABELS: u64 = 1000;
+
 /// `metav1.LabelSelector`.
 pub(crate) fn label_selector(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",
         "x-kubernetes-map-type": "atomic",
         "properties": {
-            "matchLabels": { "type": "object", "additionalProperties": { "type": "string" }, "description": "Labels that must be equal." },
+            "matchLabels": { "type": "object", "maxProperties": MOST_LABELS, "additionalProperties": { "type": "string", "maxLength": 63 }, "description": "Labels that must be equal." },
             "matchExpressions": {
                 "type": "array",
                 "description": "Requirements that must all hold.",
@@ -74,7 +78,8 @@ pub(crate) fn int_or_percent(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "x-kubernetes-int-or-string": true,
         "nullable": true,
-        "pattern": r"^((100|[0-9]{1,2})%|[0-9]+)$"
+        "pattern": r"^((100|[0-9]{1,2})%|[0-9]+)$",
+        "minimum": 0
     })
 }
 
@@ -115,7 +120,7 @@ pub(crate) fn template_metadata(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",
         "properties": {
-            "labels": { "type": "object", "additionalProperties": { "type": "string" }, "description": "Labels of what is made." },
+            "labels": { "type": "object", "maxProperties": MOST_LABELS, "additionalProperties": { "type": "string", "maxLength": 63 }, "description": "Labels of what is made." },
             "annotations": { "type": "object", "additionalProperties": { "type": "string" }, "description": "Annotations of what is made." }
         }
     })

@@ -7,11 +7,20 @@ use serde_json::Value;
 
 use super::handlers::delete;
 use super::object::meta::{self, FOREGROUND, ORPHAN};
-use super::store::{Change, Expect, Key, Stored};
+use super::store::{Change, Expect, Key, Stored, Uid};
 use super::{CRDS, NAMESPACES, Server};
 
 /// Finalizer of a custom resource definition whose objects must go first.
 pub(super) const CRD_CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
+
+/// When no more than this many are left of what must go first, each that goes is a reason to see to all others again, so that none is
+/// forgotten. Before that it would make a removal of thousands cost the square of their number.
+pub(super) const FEW: usize = 64;
+
+/// The uid in a reference to an owner.
+fn uid(owner: &Value) -> Uid {
+    Uid::of(owner.get("uid").and_then(Value::as_str).unwrap_or_default())
+}
 
 impl Server {
     pub(super) fn after_write(&self, stored: &Arc<Stored>) {
@@ -25,30 +34,31 @@ impl Server {
                 _ => {}
             }
             self.spawn(
-                |server, stored| async move { server.work_off_finalizers(&stored).await },
+                |server, stored| async move { server.work_off_finalizers(&stored, true).await },
                 stored,
             );
         }
         for owner in &stored.owners {
-            if self.store().find_uid(owner).is_none() {
-                self.spawn_collect(Arc::clone(owner));
+            if self.store().find_uid(*owner).is_none() {
+                self.spawn_collect(*owner);
             }
         }
-        // A dependent that no longer blocks its owner may be what the owner waits for.
-        self.wake_owners(stored);
+        // A dependent that no longer blocks its owner may be what the owner waits for; one that comes late has not been told to go.
+        self.wake_owners(stored, !stored.deleting);
     }
 
     pub(super) fn after_removal(&self, stored: &Arc<Stored>) {
-        if !self.store().dependents(&stored.uid).is_empty() {
-            self.spawn_collect(Arc::clone(&stored.uid));
+        if !self.store().some_dependents(stored.uid, None, 1).is_empty() {
+            self.spawn_collect(stored.uid);
         }
-        self.wake_owners(stored);
+        self.wake_owners(stored, false);
         let namespace = &stored.key.namespace;
         if !namespace.is_empty()
             && self
                 .store()
                 .get(NAMESPACES, "", namespace)
                 .is_some_and(|n| n.deleting)
+            && self.store().count_in_namespace(namespace) <= FEW
         {
             self.spawn_empty_namespace(namespace);
         }
@@ -58,6 +68,7 @@ impl Server {
             .and_then(|i| i.crd_name.clone())
             && let Some(definition) = self.store().get(CRDS, "", &name)
             && definition.deleting
+            && self.store().count(&stored.key.resource) <= FEW
         {
             self.spawn(
                 |server, stored| async move { server.empty_definition(&stored).await },
@@ -66,15 +77,14 @@ impl Server {
         }
     }
 
-    fn wake_owners(&self, stored: &Stored) {
+    fn wake_owners(&self, stored: &Stored, is_late: bool) {
         for owner in &stored.owners {
-            let found = self
-                .store()
-                .find_uid(owner)
-                .and_then(|k| self.store().get(&k.resource, &k.namespace, &k.name));
-            if let Some(owner) = found.filter(|o| o.deleting) {
+            if let Some(owner) = self.store().find_uid(*owner).filter(|o| o.deleting) {
                 self.spawn(
-                    |server, owner| async move { server.work_off_finalizers(&owner).await },
+                    move |server, owner| async move {
+                        let few = server.store().some_dependents(owner.uid, None, FEW + 1).len() <= FEW;
+                        server.work_off_finalizers(&owner, few || is_late).await;
+                    },
                     &owner,
                 );
             }
@@ -89,10 +99,10 @@ impl Server {
     }
 
     /// Starts looking after the dependents of an owner that is not there.
-    pub(super) fn spawn_collect(&self, owner: Arc<str>) {
+    pub(super) fn spawn_collect(&self, owner: Uid) {
         let server = self.clone();
         tokio::spawn(async move {
-            for dependent in server.store().dependents(&owner) {
+            for dependent in server.store().dependents(owner) {
                 server.collect(&dependent.key).await;
             }
         });
@@ -131,14 +141,14 @@ impl Server {
 
     /// Says whether an owner is there, in the same namespace or in none.
     fn is_solid(&self, owner: &Value, namespace: &str) -> bool {
-        let uid = owner.get("uid").and_then(Value::as_str).unwrap_or_default();
         self.store()
-            .find_uid(uid)
-            .is_some_and(|key| key.namespace.is_empty() || &*key.namespace == namespace)
+            .find_uid(uid(owner))
+            .is_some_and(|o| o.key.namespace.is_empty() || &*o.key.namespace == namespace)
     }
 
-    /// Does for an object that is being removed what its `orphan` or `foregroundDeletion` finalizer asks for.
-    async fn work_off_finalizers(&self, stored: &Arc<Stored>) {
+    /// Does for an object that is being removed what its `orphan` or `foregroundDeletion` finalizer asks for; `all`: the dependents may not
+    /// have been told to go yet.
+    async fn work_off_finalizers(&self, stored: &Arc<Stored>, all: bool) {
         let key = &stored.key;
         let Some(stored) = self.store().get(&key.resource, &key.namespace, &key.name) else {
             return;
@@ -148,44 +158,56 @@ impl Server {
         };
         let finalizers = meta::finalizers(&object);
         if finalizers.contains(&ORPHAN) {
-            for dependent in self.store().dependents(&stored.uid) {
-                self.disown(&dependent.key, &stored.uid).await;
+            for dependent in self.store().dependents(stored.uid) {
+                self.disown(&dependent.key, stored.uid).await;
             }
             self.drop_finalizer(key, ORPHAN).await;
         } else if finalizers.contains(&FOREGROUND) {
-            let mut blocked = false;
-            for dependent in self.store().dependents(&stored.uid) {
-                blocked |= self.blocks(&dependent, &stored.uid);
-                if !dependent.deleting {
-                    delete::remove_in_foreground(self, &dependent).await;
+            if all {
+                for dependent in self.store().dependents(stored.uid) {
+                    if !dependent.deleting {
+                        delete::remove_in_foreground(self, &dependent).await;
+                    }
                 }
             }
             // Those that block bring us here again when they go.
-            let left = self.store().dependents(&stored.uid);
-            if !blocked || !left.iter().any(|d| self.blocks(d, &stored.uid)) {
+            if !self.is_blocked(stored.uid) {
                 self.drop_finalizer(key, FOREGROUND).await;
             }
         }
     }
 
-    fn blocks(&self, dependent: &Stored, owner: &str) -> bool {
+    /// Says whether a dependent must go first. Mostly the first one that is asked must.
+    fn is_blocked(&self, owner: Uid) -> bool {
+        let mut last = None;
+        loop {
+            let some = self.store().some_dependents(owner, last, FEW);
+            if some.iter().any(|dependent| self.blocks(dependent, owner)) {
+                return true;
+            }
+            last = some.last().map(|dependent| dependent.uid);
+            if last.is_none() {
+                return false;
+            }
+        }
+    }
+
+    fn blocks(&self, dependent: &Stored, owner: Uid) -> bool {
         let Some((_, object)) = self.value_of(dependent) else {
             return false;
         };
-        let mut of_owner = meta::owners(&object)
-            .iter()
-            .filter(|o| o.get("uid").and_then(Value::as_str) == Some(owner));
+        let mut of_owner = meta::owners(&object).iter().filter(|o| uid(o) == owner);
         of_owner.any(|o| o.get("blockOwnerDeletion").and_then(Value::as_bool) == Some(true))
     }
 
-    async fn disown(&self, key: &Key, owner: &str) {
+    async fn disown(&self, key: &Key, owner: Uid) {
         while let Some(stored) = self.store().get(&key.resource, &key.namespace, &key.name) {
             let Some((_, mut object)) = self.value_of(&stored) else {
                 return;
             };
             let metadata = meta::of_mut(&mut object);
             if let Some(owners) = metadata.get_mut("ownerReferences").and_then(Value::as_array_mut) {
-                owners.retain(|o| o.get("uid").and_then(Value::as_str) != Some(owner));
+                owners.retain(|o| uid(o) != owner);
                 if owners.is_empty() {
                     metadata.remove("ownerReferences");
                 }

@@ -12,7 +12,13 @@ pub(crate) enum PathError {
     /// Something stands where it has no meaning.
     #[error("unrecognized character in action: {0:?}")]
     Unexpected(String),
+    /// Filters stand within filters too many times.
+    #[error("filters are nested too deeply")]
+    TooDeep,
 }
+
+/// Filters within filters.
+const DEEPEST: usize = 16;
 
 /// A compiled path.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,7 +62,7 @@ impl Path {
             .and_then(|t| t.strip_suffix('}'))
             .unwrap_or(text)
             .trim();
-        let mut reader = Reader { rest: text };
+        let mut reader = Reader { rest: text, depth: 0 };
         let path = reader.path()?;
         if reader.rest.is_empty() {
             Ok(path)
@@ -157,6 +163,8 @@ impl Comparison {
 
 struct Reader<'a> {
     rest: &'a str,
+    /// Filters around the present place.
+    depth: usize,
 }
 
 impl Reader<'_> {
@@ -228,7 +236,13 @@ impl Reader<'_> {
 
     fn bracket(&mut self) -> Result<Step, PathError> {
         if self.take("?(") {
-            return self.filter();
+            if self.depth == DEEPEST {
+                return Err(PathError::TooDeep);
+            }
+            self.depth += 1;
+            let filter = self.filter();
+            self.depth -= 1;
+            return filter;
         }
         if let Some(quote) = self.rest.chars().next().filter(|c| matches!(c, '\'' | '"')) {
             let name = self.quoted(quote)?;
@@ -367,6 +381,11 @@ mod tests {
     fn a_bad_path_is_refused() {
         for path in [".a[", ".a['b]", ".a[?(@.b==]", ".a[x]"] {
             assert!(Path::parse(path).is_err(), "{path}");
+        }
+        for (opened, closed) in [(".a[?(@", ")]"), (".a[?(@.b==@", ")]")] {
+            let nested = |times| format!("{}{}", opened.repeat(times), closed.repeat(times));
+            assert!(Path::parse(&nested(DEEPEST)).is_ok());
+            assert!(matches!(Path::parse(&nested(100_000)), Err(PathError::TooDeep)));
         }
     }
 }

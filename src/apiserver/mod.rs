@@ -9,7 +9,8 @@
 //! - `exec`, `attach`, `port-forward`, `log` and `proxy`: it does not reach into nodes;
 //! - controllers of workloads: a Deployment is stored, nobody makes Pods of it;
 //! - service account tokens, quotas, limit ranges, priority and preemption;
-//! - a history longer than the last 1024 changes of each resource: older watches are told to list again (410);
+//! - a history longer than five minutes, or than 1024 changes of a resource that take more than 4 MiB (8192 in any case): older watches
+//!   are told to list again (410);
 //! - more than one server on one state folder.
 //!
 //! Limits: a request body has at most 3 MiB, an object that a patch makes as well.

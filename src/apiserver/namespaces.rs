@@ -1,8 +1,6 @@
 //! Namespaces: those that are always there, what may be made in them, and how they and all in them go away.
 //! It must not know HTTP.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 
 use super::builtin::ResourceInfo;
@@ -51,8 +49,8 @@ impl Server {
     }
 
     /// Starts removing what is in a namespace that is being removed.
-    pub(super) fn spawn_empty_namespace(&self, name: &Arc<str>) {
-        let (server, name) = (self.clone(), Arc::clone(name));
+    pub(super) fn spawn_empty_namespace(&self, name: &str) {
+        let (server, name) = (self.clone(), name.to_owned());
         tokio::spawn(async move { server.empty_namespace(&name).await });
     }
 

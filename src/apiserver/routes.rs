@@ -1,6 +1,6 @@
 //! From a request to the handler that answers it. It must not do what handlers do.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Body;
@@ -197,7 +197,7 @@ async fn resource(
     let body = axum::body::to_bytes(body, BODY_LIMIT)
         .await
         .map_err(|_| ApiError::too_large(BODY_LIMIT))?;
-    let call = Call {
+    let call = Arc::new(Call {
         server: server.clone(),
         info,
         path,
@@ -206,10 +206,14 @@ async fn resource(
         headers: parts.headers,
         body,
         user,
-    };
+        warnings: Mutex::default(),
+    });
     let is_head = parts.method == Method::HEAD;
     let method = if is_head { Method::GET } else { parts.method };
-    let mut response = dispatch(call, &method).await?;
+    let mut response = dispatch(&call, &method)
+        .await
+        .unwrap_or_else(IntoResponse::into_response);
+    handlers::put_warnings(&call, &mut response);
     if is_head {
         *response.body_mut() = Body::empty();
     }
@@ -232,11 +236,11 @@ fn fits(info: &Arc<ResourceInfo>, path: &ResourcePath) -> bool {
     place && subresource
 }
 
-async fn dispatch(call: Call, method: &Method) -> Result<Response, ApiError> {
+async fn dispatch(call: &Arc<Call>, method: &Method) -> Result<Response, ApiError> {
     let info = Arc::clone(&call.info);
     if info.virtual_only {
         return if *method == Method::POST && call.path.name.is_empty() {
-            handlers::review(&call)
+            handlers::review(call)
         } else {
             Err(ApiError::method_not_allowed())
         };
@@ -246,46 +250,46 @@ async fn dispatch(call: Call, method: &Method) -> Result<Response, ApiError> {
         "scale" => {
             let scale = info.scale.as_ref().ok_or_else(ApiError::no_such_path)?;
             return match *method {
-                Method::GET | Method::PUT | Method::PATCH => handlers::scale(&call, scale, method).await,
+                Method::GET | Method::PUT | Method::PATCH => handlers::scale(call, scale, method).await,
                 _ => Err(ApiError::method_not_allowed()),
             };
         }
         "status" => {
             return match *method {
-                Method::GET => handlers::get(&call),
-                Method::PUT => handlers::update(&call).await,
-                Method::PATCH => handlers::patch(&call).await,
+                Method::GET => handlers::get(call),
+                Method::PUT => handlers::update(call).await,
+                Method::PATCH => handlers::patch(call).await,
                 _ => Err(ApiError::method_not_allowed()),
             };
         }
-        _ => return handlers::other(&call, method).await,
+        _ => return handlers::other(call, method).await,
     }
     let named = !call.path.name.is_empty();
     match (method.as_str(), named) {
-        ("GET", true) if !call.query.flag("watch").unwrap_or(false) => handlers::get(&call),
+        ("GET", true) if !call.query.flag("watch").unwrap_or(false) => handlers::get(call),
         ("GET", _) => {
             let mut options = ListOptions::parse(&call.query)?;
             if named {
                 options = options.of_name(&call.path.name);
             }
             if options.watch {
-                watch::watch(call, options)
+                watch::watch(Arc::clone(call), options)
             } else {
-                handlers::list(&call, &options)
+                handlers::list(call, &options)
             }
         }
         ("POST", false) => {
             if info.namespaced && call.path.namespace.is_empty() {
                 return Err(ApiError::method_not_allowed());
             }
-            handlers::create(&call).await
+            handlers::create(call).await
         }
-        ("POST", true) if info.custom => handlers::create(&call).await,
-        ("PUT", true) => handlers::update(&call).await,
-        ("PATCH", true) => handlers::patch(&call).await,
+        ("POST", true) if info.custom => handlers::create(call).await,
+        ("PUT", true) => handlers::update(call).await,
+        ("PATCH", true) => handlers::patch(call).await,
         ("PUT" | "PATCH", false) if info.custom => Err(ApiError::bad_request("name must be provided")),
-        ("DELETE", true) => handlers::delete_one(&call).await,
-        ("DELETE", false) if info.allows("deletecollection") => handlers::delete_collection(&call).await,
+        ("DELETE", true) => handlers::delete_one(call).await,
+        ("DELETE", false) if info.allows("deletecollection") => handlers::delete_collection(call).await,
         (_, _) if info.custom => Err(ApiError::verb_not_allowed(&info, "")),
         _ => Err(ApiError::method_not_allowed()),
     }

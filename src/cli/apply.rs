@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     client::kinds::{self, Kind},
+    cluster::{fleet::GroupName, groups::GroupKind},
     error::CommandError,
 };
 
@@ -83,7 +84,7 @@ pub(crate) async fn run(app: &App, args: ApplyArgs) -> Result<(), CommandError> 
         let namespace = namespace_of(app, manifest, &kind, &session.target.namespace)?;
         addressed.push((manifest, kind, namespace));
     }
-    let mut machines = Vec::new();
+    let (mut machines, mut groups) = (Vec::new(), Vec::new());
     for (manifest, kind, namespace) in addressed {
         let options = send::Options {
             namespace: namespace.as_deref(),
@@ -92,8 +93,18 @@ pub(crate) async fn run(app: &App, args: ApplyArgs) -> Result<(), CommandError> 
             dry_run: args.dry_run.dry_run.is_some(),
         };
         let word = send::send(app, &session.client, manifest, &kind, options).await?;
-        if kind.is_own("Machine") {
-            machines.push((namespace.unwrap_or_default(), named_in(manifest)));
+        let group = [GroupKind::Set, GroupKind::Deployment]
+            .into_iter()
+            .find(|g| kind.is_own(g.kind()));
+        let (namespace, name) = (namespace.unwrap_or_default(), named_in(manifest));
+        if let Some(kind) = group {
+            groups.push(GroupName {
+                kind,
+                namespace,
+                name,
+            });
+        } else if kind.is_own("Machine") {
+            machines.push((namespace, name));
         }
         let suffix = if args.dry_run.dry_run.is_some() {
             " (server dry run)"
@@ -105,8 +116,9 @@ pub(crate) async fn run(app: &App, args: ApplyArgs) -> Result<(), CommandError> 
     if args.dry_run.dry_run.is_some() {
         return Ok(());
     }
-    if args.wait.unwrap_or(session.server.is_some()) && !machines.is_empty() {
-        wait::until_they_run(app, &session, machines, args.timeout).await?;
+    let nothing = machines.is_empty() && groups.is_empty();
+    if args.wait.unwrap_or(session.server.is_some()) && !nothing {
+        wait::until_they_run(app, &session, machines, groups, args.timeout).await?;
     } else {
         app.say_who_acts(&session).await;
     }

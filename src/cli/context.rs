@@ -2,9 +2,9 @@
 
 use tracing_subscriber::EnvFilter;
 
-use super::args::GlobalArgs;
+use super::{args::GlobalArgs, logging::JsonLines};
 use crate::{
-    client::{self, Selection, Session, Target},
+    client::{self, Place, Selection, Session, Target, Why},
     config::Settings,
     error::{CommandError, ErrorKind},
     kubeconfig::{Kubeconfig, Paths},
@@ -34,8 +34,8 @@ pub(crate) struct App {
 }
 
 impl App {
-    /// Takes the global flags in.
-    pub(crate) fn new(globals: GlobalArgs, settings: Settings) -> Self {
+    /// Takes the global flags in. `json` says that what goes to standard error is for programs.
+    pub(crate) fn new(globals: GlobalArgs, settings: Settings, json: bool) -> Self {
         let GlobalArgs {
             context,
             kubeconfig,
@@ -50,7 +50,11 @@ impl App {
             (false, _) => Loudness::Verbose,
         };
         Self {
-            ui: Ui::new(loudness, settings.no_colour),
+            ui: if json {
+                Ui::json(loudness)
+            } else {
+                Ui::new(loudness, settings.no_colour)
+            },
             settings,
             selection: Selection {
                 context,
@@ -65,19 +69,23 @@ impl App {
     /// Sends logs to standard error, as far as `-v` asks for them. Requests are logged by address; bodies, which may hold
     /// secrets, at no level.
     pub(crate) fn start_logging(&self) {
-        let filter = match self.verbosity {
+        // Whoever collects logs wants some.
+        let least = u8::from(self.ui.is_json() && !self.ui.is_quiet());
+        let filter = match self.verbosity.max(least) {
             0 => return,
             1 => "warn,machinectl=info",
             2 => "info,machinectl=debug,kube_client=debug",
             _ => "debug,machinectl=trace,hyper=info,hyper_util=info,h2=info,rustls=info,tower=info",
         };
-        let subscriber = tracing_subscriber::fmt()
+        let builder = tracing_subscriber::fmt()
             .with_env_filter(EnvFilter::new(filter))
-            .with_writer(std::io::stderr)
-            .with_ansi(self.ui.is_live())
-            .finish();
+            .with_writer(std::io::stderr);
         // It fails only when somebody has set one before, and nobody has.
-        let _set = tracing::subscriber::set_global_default(subscriber);
+        let _set = if self.ui.is_json() {
+            tracing::subscriber::set_global_default(builder.event_format(JsonLines).finish())
+        } else {
+            tracing::subscriber::set_global_default(builder.with_ansi(self.ui.is_live()).finish())
+        };
     }
 
     /// Chooses the cluster without connecting to it.
@@ -91,6 +99,26 @@ impl App {
         let (target, _, paths) = self.choose(purpose)?;
         let session = self.connect_to(target, &paths, purpose).await?;
         Ok((session, paths))
+    }
+
+    /// Chooses the cluster of a context itself, whoever manages it: what is installed is installed there.
+    pub(crate) fn choose_itself(&self, purpose: Purpose) -> Result<(Target, Paths), CommandError> {
+        let (mut target, _, paths) = self.choose(purpose)?;
+        if let Why::Manages(name) = &target.why {
+            target.place = Place::Context(name.clone());
+            target.why = if self.selection.context.is_some() {
+                Why::Flag("--context")
+            } else {
+                Why::Current
+            };
+        }
+        Ok((target, paths))
+    }
+
+    /// Connects to the cluster of a context itself.
+    pub(crate) async fn connect_itself(&self, purpose: Purpose) -> Result<Session, CommandError> {
+        let (target, paths) = self.choose_itself(purpose)?;
+        self.connect_to(target, &paths, purpose).await
     }
 
     /// Connects to a cluster that was chosen already.

@@ -1,6 +1,7 @@
 //! `delete`: removes objects, and for a cluster everything that belongs to it.
 
 mod choice;
+mod take_back;
 mod wait;
 
 use std::sync::Arc;
@@ -125,7 +126,14 @@ async fn delete_one(
         None => "",
     };
     let failed = |e| of_api(format!("can't delete {what}"), e);
-    let mut options = json!({ "propagationPolicy": "Background" });
+    // A group that is waited for goes last: its machines need somebody who takes their finalizers off.
+    let group = kind.is_own("MachineSet") || kind.is_own("MachineDeployment");
+    let policy = if group && args.wait.wait {
+        "Foreground"
+    } else {
+        "Background"
+    };
+    let mut options = json!({ "propagationPolicy": policy });
     if !suffix.is_empty() {
         options["dryRun"] = json!(["All"]);
     }
@@ -155,6 +163,11 @@ async fn delete_cluster(
     args: &DeleteArgs,
 ) -> Result<(), CommandError> {
     let namespace = one.namespace.clone().unwrap_or_default();
+    if let Some(context) = take_back::manages_itself(session, config, &one.name) {
+        let limit = args.wait.timeout;
+        let back = take_back::take_back(app, session, &context, &one.name, &namespace, paths, limit);
+        *session = Box::pin(back).await?;
+    }
     let progress = app.story();
     let story: Arc<dyn Story> = progress.clone();
     app.ui.say(&format!("Deleting cluster \"{}\" …", one.name));

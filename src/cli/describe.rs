@@ -1,5 +1,6 @@
-//! `describe`: an object with its conditions and events; a cluster as a tree of what belongs to it. It changes nothing.
+//! `describe`: an object with its conditions and events; clusters and groups as a tree of what belongs to them. It changes nothing.
 
+mod group;
 mod object;
 mod tree;
 
@@ -18,7 +19,7 @@ use crate::{
     time::{Clock, SystemClock},
 };
 
-/// Show objects in detail; a cluster as a tree with its machines and what is wrong with them
+/// Show objects in detail; clusters and groups as a tree with their machines and what is wrong with them
 #[derive(Debug, Args)]
 pub(crate) struct DescribeArgs {
     /// Kind and names: KIND [NAME...], or KIND/NAME...
@@ -27,7 +28,7 @@ pub(crate) struct DescribeArgs {
     /// Show objects with these labels
     #[arg(short = 'l', long, value_name = "QUERY")]
     selector: Option<String>,
-    /// Show each machine of a cluster on a line of its own
+    /// Show each machine of a cluster or group on a line of its own
     #[arg(long)]
     expand: bool,
 }
@@ -55,7 +56,8 @@ pub(crate) async fn run(app: &App, args: DescribeArgs) -> Result<(), CommandErro
                 tree::cluster(app, &session.client, &object, expand, now).await?
             } else {
                 let events = events(&session.client, &object).await;
-                object::text(&object, &events, now)?
+                let machines = group::machines(app, &session.client, &kind, &object, expand).await?;
+                object::text(&object, machines.as_deref(), &events, now)?
             };
             texts.push(text);
         }

@@ -5,7 +5,7 @@ use kube::core::Status;
 use crate::{
     apiserver::OpenError,
     client::{ClientError, embedded::EmbeddedError},
-    cluster::ClusterError,
+    cluster::{ClusterError, pivot::PivotError},
     error::{CommandError, ErrorKind},
     install::InstallError,
     kubeconfig::KubeconfigError,
@@ -121,11 +121,55 @@ impl From<InstallError> for CommandError {
     fn from(error: InstallError) -> Self {
         let message = error.to_string();
         match error {
-            InstallError::Apply { name: _, source } | InstallError::Version(source) => {
-                of_api(message, *source)
+            InstallError::Apply { source, .. }
+            | InstallError::Api { source, .. }
+            | InstallError::Version(source) => of_api(message, *source),
+            InstallError::Checks(problems) => {
+                let kind = if problems.iter().all(|p| p.forbidden) {
+                    ErrorKind::Unreachable
+                } else {
+                    ErrorKind::Conflict
+                };
+                let mut hints: Vec<String> = Vec::new();
+                for problem in problems {
+                    if !hints.contains(&problem.hint) {
+                        hints.push(problem.hint);
+                    }
+                }
+                let error = Self::new(kind, message);
+                hints.into_iter().fold(error, Self::hinted)
             }
+            InstallError::NotAvailable(_) => Self::new(ErrorKind::TimedOut, message)
+                .hinted("look at them: kubectl -n machinectl-system describe pods")
+                .hinted("an image that no registry has: machinectl load image, or --controller-image IMAGE")
+                .hinted("the same command waits on; not to wait: --wait=false"),
+            InstallError::Machines(_) => Self::new(ErrorKind::Conflict, message)
+                .hinted("see them: kubectl get machines -A")
+                .hinted("delete them first, or leave them as they are: --leave-machines"),
+            InstallError::Held(_) => {
+                Self::new(ErrorKind::Conflict, message).hinted("end it, and type the same command again")
+            }
+            InstallError::NotGone(_) => Self::new(ErrorKind::TimedOut, message)
+                .hinted("type the same command again, or give it more time: --timeout DURATION"),
             InstallError::NotEstablished { name, .. } => Self::new(ErrorKind::TimedOut, message)
                 .hinted(format!("look at it: kubectl get crd {name} -o yaml")),
+        }
+    }
+}
+
+impl From<PivotError> for CommandError {
+    fn from(error: PivotError) -> Self {
+        let message = error.to_string();
+        match error {
+            PivotError::Cluster(error) => error.into(),
+            PivotError::Install(error) => error.into(),
+            PivotError::Move(error) => error.into(),
+            PivotError::ManagesOthers { name, .. } => Self::new(ErrorKind::Conflict, message)
+                .hinted(format!(
+                    "move those first: machinectl move --context {} --to-context embedded -A --filter-cluster NAME",
+                    crate::kubeconfig::context_name(&name)
+                ))
+                .hinted("or delete them first: machinectl delete cluster NAME"),
         }
     }
 }
@@ -161,6 +205,13 @@ impl From<ClusterError> for CommandError {
                 "see what there is: machinectl get {}s -A",
                 kind.to_lowercase()
             )),
+            ClusterError::NoNode { machine } => Self::new(ErrorKind::Conflict, message).hinted(format!(
+                "see how far it is: machinectl describe machine {machine}"
+            )),
+            ClusterError::NoAccess { cluster, .. } => Self::new(ErrorKind::Unreachable, message)
+                .hinted(format!("see how it is: machinectl describe cluster {cluster}")),
+            ClusterError::Silent(_) => Self::new(ErrorKind::Unreachable, message)
+                .hinted("see whether the cluster is up, and type the command again"),
             ClusterError::NotInstalled(context) => Self::new(ErrorKind::Conflict, message)
                 .hinted(format!(
                     "install the kinds first: machinectl init --context {context}"

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{
     context::{App, Purpose},
     error::of_api,
-    output::{self, Columns, Output},
+    output::{self, Columns, Output, name_of},
     request::{Request, not_found, query, requests},
 };
 use crate::{
@@ -235,17 +235,6 @@ fn items(mut answer: Value, kind: &Kind) -> Vec<Value> {
         item["kind"] = kind.kind.clone().into();
     }
     list
-}
-
-fn name_of(object: &Value) -> String {
-    let api_version = object["apiVersion"].as_str().unwrap_or_default();
-    let kind = object["kind"].as_str().unwrap_or_default().to_lowercase();
-    let group = api_version.split_once('/').map_or("", |(group, _)| group);
-    let dot = if group.is_empty() { "" } else { "." };
-    format!(
-        "{kind}{dot}{group}/{}",
-        object["metadata"]["name"].as_str().unwrap_or_default()
-    )
 }
 
 #[cfg(test)]

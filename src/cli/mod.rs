@@ -9,6 +9,7 @@
 //! | `output.rs` | `-o table\|wide\|json\|yaml\|name` |
 //! | `request.rs` | kinds and names on the command line |
 //! | `cinder.rs` | configuration files of cinder |
+//! | `logging.rs` | logs as JSON |
 //! | `story.rs` | progress of the rooms below, and what is told at the end |
 //! | `manifest.rs` | files of objects, with the line of each thing that is wrong |
 
@@ -20,18 +21,25 @@ mod context;
 mod create;
 mod delete;
 mod describe;
+mod drain;
 mod error;
 mod get;
 mod init;
 mod kubeconfig;
 mod load;
+mod logging;
 mod manifest;
+mod r#move;
 mod output;
 mod request;
 mod resources;
+mod rollout;
 mod run;
+mod scale;
 mod serve;
 mod story;
+mod uninstall;
+mod upgrade;
 mod util;
 mod version;
 
@@ -66,11 +74,19 @@ pub(crate) struct Cli {
 enum Command {
     Init(init::InitArgs),
     #[command(subcommand)]
+    Upgrade(upgrade::UpgradeCommand),
+    Uninstall(uninstall::UninstallArgs),
+    #[command(subcommand)]
     Create(create::CreateCommand),
     Apply(apply::ApplyArgs),
     Get(get::GetArgs),
     Describe(describe::DescribeArgs),
+    #[command(subcommand)]
+    Rollout(rollout::RolloutCommand),
+    Scale(scale::ScaleArgs),
     Delete(delete::DeleteArgs),
+    Drain(drain::DrainArgs),
+    Move(r#move::MoveArgs),
     Kubeconfig(kubeconfig::KubeconfigArgs),
     #[command(subcommand)]
     Load(load::LoadCommand),
@@ -116,7 +132,8 @@ fn parse(arguments: Vec<OsString>) -> Result<Cli, clap::Error> {
 
 fn execute(cli: Cli) -> ExitCode {
     let Cli { globals, command } = cli;
-    let app = App::new(globals, Settings::from_environment());
+    let json = matches!(&command, Command::Run(args) if args.is_json());
+    let app = App::new(globals, Settings::from_environment(), json);
     app.start_logging();
     match dispatch(&app, command) {
         Ok(()) => ExitCode::SUCCESS,
@@ -134,13 +151,20 @@ fn dispatch(app: &App, command: Command) -> Result<(), CommandError> {
         Command::Version(args) => version::run(app, args),
         Command::Completion(args) => completion::run(app, args),
         Command::Util(args) => util::run(app, args),
+        // It stops by itself where that is safe.
+        Command::Move(args) => in_runtime(true, r#move::run(app, args)),
         Command::Run(args) => in_runtime(true, run::run(app, args)),
         Command::Serve(args) => in_runtime(true, serve::run(app, args)),
         Command::Init(args) => in_runtime(false, or_interrupt(init::run(app, args))),
+        Command::Upgrade(args) => in_runtime(false, or_interrupt(upgrade::run(app, args))),
+        Command::Uninstall(args) => in_runtime(false, or_interrupt(uninstall::run(app, args))),
         Command::Create(args) => in_runtime(false, or_interrupt(create::run(app, args))),
         Command::Apply(args) => in_runtime(false, or_interrupt(apply::run(app, args))),
         Command::Get(args) => in_runtime(false, or_interrupt(get::run(app, args))),
         Command::Describe(args) => in_runtime(false, or_interrupt(describe::run(app, args))),
+        Command::Drain(args) => in_runtime(false, or_interrupt(drain::run(app, args))),
+        Command::Rollout(args) => in_runtime(false, or_interrupt(rollout::run(app, args))),
+        Command::Scale(args) => in_runtime(false, or_interrupt(scale::run(app, args))),
         Command::Delete(args) => in_runtime(false, or_interrupt(delete::run(app, args))),
         Command::Load(args) => in_runtime(false, or_interrupt(load::run(app, args))),
         Command::Kubeconfig(args) => in_runtime(false, or_interrupt(kubeconfig::run(app, args))),

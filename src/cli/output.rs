@@ -36,6 +36,41 @@ impl Output {
     }
 }
 
+/// How objects are printed that a command has made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ObjectOutput {
+    /// JSON
+    Json,
+    /// YAML
+    Yaml,
+    /// kind/name
+    Name,
+}
+
+/// Prints objects that were made, or would be: YAML as documents, JSON as one object or a list.
+pub(crate) fn made(objects: &[Value], output: ObjectOutput) -> Result<String, CommandError> {
+    match output {
+        ObjectOutput::Name => Ok(objects.iter().map(name_of).collect::<Vec<_>>().join("\n")),
+        ObjectOutput::Json => self::objects(objects.to_vec(), true, Output::Json),
+        ObjectOutput::Yaml => {
+            let all: Result<Vec<_>, _> = objects.iter().map(|o| document(o, Output::Yaml)).collect();
+            Ok(all?.join("---\n"))
+        }
+    }
+}
+
+/// Writes `machine.machine.crit.sh/a`.
+pub(crate) fn name_of(object: &Value) -> String {
+    let api_version = object["apiVersion"].as_str().unwrap_or_default();
+    let kind = object["kind"].as_str().unwrap_or_default().to_lowercase();
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    let dot = if group.is_empty() { "" } else { "." };
+    format!(
+        "{kind}{dot}{group}/{}",
+        object["metadata"]["name"].as_str().unwrap_or_default()
+    )
+}
+
 /// What stands in a table beside the columns of the server.
 #[derive(Debug, Clone, Copy, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]

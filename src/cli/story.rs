@@ -52,7 +52,9 @@ impl App {
                 .or_else(|| self.settings.embedded_state())
                 .map(Place::Embedded),
             Management::Context(name) => Some(Place::Context(name.clone())),
-            Management::Itself => None,
+            Management::Itself => config
+                .context_of_cluster(cluster)
+                .map(|context| Place::Context(context.name)),
         };
         let Some(place) = place else { return target };
         let namespace = self.selection.namespace.clone().or(extension.namespace);

@@ -336,7 +336,7 @@ async fn remote(dir: &Path, address: SocketAddr, clock: &dyn Clock) -> Result<Cl
     let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
         .await
         .map_err(|e| failed(Box::new(e)))?;
-    Client::try_from(config).map_err(|e| failed(Box::new(e)))
+    super::client_of(config).map_err(|e| failed(Box::new(e)))
 }
 
 fn tls_folder(dir: &Path) -> PathBuf {

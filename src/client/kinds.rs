@@ -182,22 +182,8 @@ impl Kind {
 
     /// Returns the path of the list in a namespace, or in all of them, or of one object.
     pub(crate) fn path(&self, namespace: Option<&str>, name: Option<&str>) -> String {
-        let mut path = if self.group.is_empty() {
-            format!("/api/{}", self.version)
-        } else {
-            format!("/apis/{}/{}", self.group, self.version)
-        };
-        if let Some(namespace) = namespace.filter(|_| self.namespaced) {
-            path.push_str("/namespaces/");
-            path.push_str(namespace);
-        }
-        path.push('/');
-        path.push_str(&self.plural);
-        if let Some(name) = name {
-            path.push('/');
-            path.push_str(name);
-        }
-        path
+        let namespace = namespace.filter(|_| self.namespaced);
+        path(&self.group, &self.version, &self.plural, namespace, name)
     }
 
     /// Whether a word names this kind.
@@ -212,7 +198,34 @@ impl Kind {
     }
 }
 
-fn with_group(name: &str, group: &str) -> String {
+/// Returns the path of a list, or of one object.
+pub(crate) fn path(
+    group: &str,
+    version: &str,
+    plural: &str,
+    namespace: Option<&str>,
+    name: Option<&str>,
+) -> String {
+    let mut path = if group.is_empty() {
+        format!("/api/{version}")
+    } else {
+        format!("/apis/{group}/{version}")
+    };
+    if let Some(namespace) = namespace {
+        path.push_str("/namespaces/");
+        path.push_str(namespace);
+    }
+    path.push('/');
+    path.push_str(plural);
+    if let Some(name) = name {
+        path.push('/');
+        path.push_str(name);
+    }
+    path
+}
+
+/// `machines.machine.crit.sh`, or the name alone for the core group.
+pub(crate) fn with_group(name: &str, group: &str) -> String {
     if group.is_empty() {
         name.to_owned()
     } else {

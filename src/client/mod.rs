@@ -4,6 +4,7 @@
 
 pub mod embedded;
 pub(crate) mod kinds;
+mod patient;
 mod target;
 
 use std::sync::Arc;
@@ -13,6 +14,8 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig as KubeConfigFile, KubeconfigError as KubeError},
 };
 
+pub use patient::Patience;
+pub(crate) use patient::{Count, patient};
 pub use target::{Place, Selection, Target, Why};
 
 use self::embedded::{Embedded, EmbeddedError, Opened};
@@ -72,6 +75,8 @@ pub struct Session {
     pub client: Client,
     /// Which cluster it is.
     pub target: Target,
+    /// Host and port of the API server; `embedded` for the one in this program.
+    pub host: String,
     /// The embedded server, when this process holds it.
     pub server: Option<Embedded>,
 }
@@ -104,29 +109,50 @@ pub fn choose(
 
 /// Makes a client for a target.
 pub async fn connect(target: Target, paths: &Paths) -> Result<Session, ClientError> {
-    let (client, server) = match &target.place {
-        Place::Embedded(dir) => match embedded::open(dir, Arc::new(SystemClock)).await? {
-            Opened::Here(server) => (server.client(), Some(server)),
-            Opened::Elsewhere(client) => (client, None),
-        },
-        Place::Context(name) => (of_context(name, paths).await?, None),
+    let (client, host, server) = match &target.place {
+        Place::Embedded(dir) => {
+            let host = "embedded".to_owned();
+            match embedded::open(dir, Arc::new(SystemClock)).await? {
+                Opened::Here(server) => (server.client(), host, Some(server)),
+                Opened::Elsewhere(client) => (client, host, None),
+            }
+        }
+        Place::Context(name) => {
+            let (client, host) = of_context(name, paths).await?;
+            (client, host, None)
+        }
         Place::InCluster => {
             let failed = |source: Box<dyn std::error::Error + Send + Sync>| ClientError::Context {
                 context: "in-cluster".to_owned(),
                 source,
             };
             let config = kube::Config::incluster().map_err(|e| failed(Box::new(e)))?;
-            (Client::try_from(config).map_err(|e| failed(Box::new(e)))?, None)
+            let host = host_of(&config);
+            let client = client_of(config).map_err(|e| failed(Box::new(e)))?;
+            (client, host, None)
         }
     };
     Ok(Session {
         client,
         target,
+        host,
         server,
     })
 }
 
-async fn of_context(name: &str, paths: &Paths) -> Result<Client, ClientError> {
+/// A client that passes on each answer as it comes: a refused eviction (429) is news to whoever drains, and not to be repeated in silence.
+fn client_of(mut config: kube::Config) -> Result<Client, kube::Error> {
+    config.default_retry = false;
+    Client::try_from(config)
+}
+
+fn host_of(config: &kube::Config) -> String {
+    let authority = config.cluster_url.authority();
+    authority.map_or_else(String::new, ToString::to_string)
+}
+
+/// A client for a context, and host and port of its API server.
+async fn of_context(name: &str, paths: &Paths) -> Result<(Client, String), ClientError> {
     let failed = |source: KubeError| ClientError::Context {
         context: name.to_owned(),
         source: Box::new(source),
@@ -143,10 +169,12 @@ async fn of_context(name: &str, paths: &Paths) -> Result<Client, ClientError> {
     let config = kube::Config::from_custom_kubeconfig(all, &options)
         .await
         .map_err(failed)?;
-    Client::try_from(config).map_err(|source| ClientError::Context {
+    let host = host_of(&config);
+    let client = client_of(config).map_err(|source| ClientError::Context {
         context: name.to_owned(),
         source: Box::new(source),
-    })
+    })?;
+    Ok((client, host))
 }
 
 /// Makes a client from the text of a kubeconfig with one context, such as a cluster's admin kubeconfig.
@@ -159,5 +187,5 @@ pub async fn from_text(cluster: &str, text: &str) -> Result<Client, ClientError>
     let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
         .await
         .map_err(|e| failed(Box::new(e)))?;
-    Client::try_from(config).map_err(|e| failed(Box::new(e)))
+    client_of(config).map_err(|e| failed(Box::new(e)))
 }

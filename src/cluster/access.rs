@@ -43,6 +43,7 @@ pub async fn entry(
     let name = cluster.metadata.name.clone().unwrap_or_default();
     let home = match &session.target.place {
         Place::Embedded(_) => Management::Embedded,
+        Place::Context(context) if *context == kubeconfig::context_name(&name) => Management::Itself,
         Place::Context(context) => Management::Context(context.clone()),
         Place::InCluster => Management::Itself,
     };

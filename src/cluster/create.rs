@@ -15,12 +15,16 @@ use serde_json::{Value, json};
 
 use super::{
     ClusterError, Infrastructure, Story, access, addons,
-    objects::Renderer,
+    images::ControllerImage,
+    objects::{ClusterObjects, Renderer},
     request::{ANNOTATION, ClusterRequest, Summary},
     running::{self, Controllers, Deadline, beside},
 };
 use crate::{
-    api::{labels, v1alpha1::Cluster},
+    api::{
+        labels, names,
+        v1alpha1::{Cluster, MachineSet},
+    },
     client::{self, FIELD_MANAGER, Session, kinds},
     install,
     kubeconfig::{self, Paths},
@@ -69,8 +73,13 @@ pub async fn create(
     } else {
         "Creating objects"
     });
-    let objects = Renderer::new()?.cluster(request)?;
-    send(&session.client, &objects, patience.dry_run).await?;
+    let ClusterObjects { base, workers, set } = Renderer::new()?.cluster(request)?;
+    send(&session.client, &base, patience.dry_run).await?;
+    // A set that is there was perhaps scaled: it keeps its workers as they are.
+    if !has_set(&session.client, request).await? {
+        send(&session.client, &workers, patience.dry_run).await?;
+        send(&session.client, &set, patience.dry_run).await?;
+    }
     if !patience.wait {
         return Ok(Created { context: None });
     }
@@ -82,7 +91,14 @@ pub async fn create(
     let mut controllers = Controllers::start(session, actuators, story.as_ref()).await?;
     let finished = beside(
         &mut controllers,
-        finish(session, request, paths, story.as_ref(), docker, patience.limit),
+        Box::pin(finish(
+            session,
+            request,
+            paths,
+            story.as_ref(),
+            docker,
+            patience.limit,
+        )),
     )
     .await;
     if let Some(controllers) = controllers {
@@ -108,6 +124,17 @@ pub(crate) async fn prepare(session: &Session) -> Result<(), ClusterError> {
     } else {
         Err(ClusterError::NotInstalled(session.target.name().to_owned()))
     }
+}
+
+/// Whether the set of a cluster's workers exists.
+async fn has_set(client: &Client, request: &ClusterRequest) -> Result<bool, ClusterError> {
+    let sets: Api<MachineSet> = Api::namespaced(client.clone(), &request.namespace);
+    let name = names::workers(&request.name);
+    let found = sets
+        .get_opt(&name)
+        .await
+        .map_err(ClusterError::api(format!("can't look for MachineSet {name}")))?;
+    Ok(found.is_some())
 }
 
 /// Refuses what would clash with something that exists. Returns whether this very cluster is there already.
@@ -223,29 +250,37 @@ async fn finish(
     let name = &request.name;
     let deadline = Deadline::new(limit, format!("cluster {name}"));
     if let Some(docker) = &docker {
+        let mut image = ControllerImage::prepare(Arc::clone(docker), name);
         story.step("Starting the control plane");
         let workload = control_plane(session, request, story, &deadline).await?;
-        if let Some(registry) = &request.registry {
-            story.step("Starting the local registry");
-            addons::registry(&workload, docker, registry, &deadline).await?;
-        }
-        story.step("Installing network and storage");
-        addons::install(&workload, docker, request, story, &deadline).await?;
-        if request.machine_api {
-            story.step("Installing the kinds of machines");
-            install::definitions(&workload, false).await?;
-        }
-        story.step("Starting nodes");
-        running::until_running(
-            session,
-            name,
-            &request.namespace,
-            request.machines(),
-            story,
-            &deadline,
-        )
-        .await?;
-        usable(&workload, request, story, &deadline).await?;
+        // The image of the controllers goes into nodes while others are waited for: first where they run, then everywhere.
+        let nodes = async {
+            if let Some(registry) = &request.registry {
+                story.step("Starting the local registry");
+                addons::registry(&workload, docker, registry, &deadline).await?;
+            }
+            story.step("Installing network and storage");
+            addons::install(&workload, docker, request, story, &deadline).await?;
+            if request.machine_api {
+                story.step("Installing the kinds of machines");
+                install::definitions(&workload, false).await?;
+            }
+            story.step("Starting nodes");
+            running::until_running(
+                session,
+                name,
+                &request.namespace,
+                request.machines(),
+                story,
+                &deadline,
+            )
+            .await?;
+            Ok::<(), ClusterError>(())
+        };
+        let ((), nodes) = futures::join!(image.load(story), nodes);
+        nodes?;
+        let ((), usable) = futures::join!(image.load(story), usable(&workload, request, story, &deadline));
+        usable?;
     } else {
         story.step("Starting nodes");
         running::until_running(
@@ -258,6 +293,7 @@ async fn finish(
         )
         .await?;
     }
+    counted(session, request, story, &deadline).await?;
     story.step("Writing the kubeconfig");
     let clusters: Api<Cluster> = Api::namespaced(session.client.clone(), &request.namespace);
     let cluster = clusters
@@ -273,6 +309,34 @@ async fn finish(
         None => None,
     };
     Ok(Created { context })
+}
+
+/// Waits until the set has taken the workers over: what is shown next is then right.
+async fn counted(
+    session: &Session,
+    request: &ClusterRequest,
+    story: &dyn Story,
+    deadline: &Deadline,
+) -> Result<(), ClusterError> {
+    let sets: Api<MachineSet> = Api::namespaced(session.client.clone(), &request.namespace);
+    let name = names::workers(&request.name);
+    loop {
+        let found = sets
+            .get_opt(&name)
+            .await
+            .map_err(ClusterError::api(format!("can't look at MachineSet {name}")))?;
+        let Some(set) = found else { return Ok(()) };
+        let current = set
+            .status
+            .as_ref()
+            .filter(|s| s.observed_generation == set.metadata.generation);
+        if current.is_some_and(|s| s.replicas >= set.spec.replicas) {
+            return Ok(());
+        }
+        let text = format!("MachineSet {name} counts its machines");
+        story.detail(&text);
+        deadline.pause(session.target.is_embedded(), &text).await?;
+    }
 }
 
 /// Waits until the API server of the new cluster answers, and returns a client for it.

@@ -9,7 +9,7 @@ use kube::{
 use serde_json::json;
 
 use super::{
-    ClusterError, Infrastructure, Story, access,
+    ClusterError, Infrastructure, Story, access, farewell,
     running::{self, Controllers, Deadline, beside, machines_of},
 };
 use crate::{
@@ -26,10 +26,12 @@ use crate::{
 const COMPANY: [&str; 5] = [
     "DockerMachine",
     "HollowMachine",
+    "DockerMachineTemplate",
+    "HollowMachineTemplate",
     "Config",
-    "MachineSet",
-    "MachineDeployment",
 ];
+/// What makes machines anew, from the top.
+const GROUPS: [&str; 3] = ["MachineHealthCheck", "MachineDeployment", "MachineSet"];
 
 /// What was removed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -84,7 +86,7 @@ pub async fn delete(
     let mut controllers = Controllers::start(session, actuators, story.as_ref()).await?;
     let gone = beside(
         &mut controllers,
-        remove_objects(session, name, namespace, machines, story.as_ref(), &deadline),
+        remove_objects(session, name, namespace, story.as_ref(), &deadline),
     )
     .await;
     if let Some(controllers) = controllers {
@@ -115,7 +117,8 @@ async fn leftovers(
     };
     let containers = remaining_containers(docker.as_deref(), name).await?;
     let kubeconfig = access::forget(paths, name)?;
-    let objects = remove_company(&session.client, name, namespace).await?;
+    let groups = remove_kinds(&session.client, &GROUPS, name, namespace).await?;
+    let objects = remove_kinds(&session.client, &COMPANY, name, namespace).await? || groups;
     if containers.is_empty() && !kubeconfig && !objects {
         return Err(ClusterError::NoCluster {
             name: name.to_owned(),
@@ -162,10 +165,11 @@ async fn remove_objects(
     session: &Session,
     name: &str,
     namespace: &str,
-    machines: Vec<Machine>,
     story: &dyn Story,
     deadline: &Deadline,
 ) -> Result<Vec<String>, ClusterError> {
+    remove_kinds(&session.client, &GROUPS, name, namespace).await?;
+    let machines = machines_of(&session.client, name, namespace).await?;
     let (last, first): (Vec<_>, Vec<_>) = machines.into_iter().partition(Machine::is_control_plane);
     let mut removed = Vec::new();
     for (step, group) in [("Deleting workers", first), ("Deleting the control plane", last)] {
@@ -179,7 +183,7 @@ async fn remove_objects(
         removed.extend(names);
     }
     story.step("Deleting objects");
-    remove_company(&session.client, name, namespace).await?;
+    remove_kinds(&session.client, &COMPANY, name, namespace).await?;
     let clusters: Api<Cluster> = Api::namespaced(session.client.clone(), namespace);
     let failed = || ClusterError::api(format!("can't delete cluster {name}"));
     match clusters.delete(name, &DeleteParams::background()).await {
@@ -198,8 +202,10 @@ async fn remove_objects(
 /// Deletes machines at once. Pods need not move first: the whole cluster goes.
 async fn delete_machines(client: &Client, namespace: &str, names: &[String]) -> Result<(), ClusterError> {
     let api: Api<Machine> = Api::namespaced(client.clone(), namespace);
-    let patch =
-        json!({ "metadata": { "annotations": { labels::EXCLUDE_NODE_DRAINING: "cluster is deleted" } } });
+    let patch = json!({ "metadata": { "annotations": {
+        labels::EXCLUDE_NODE_DRAINING: "cluster is deleted",
+        labels::ALLOW_LAST_CONTROL_PLANE_DELETION: "cluster is deleted",
+    } } });
     futures::future::try_join_all(names.iter().map(|name| {
         let (api, patch) = (&api, &patch);
         async move {
@@ -240,25 +246,44 @@ pub async fn until_gone(
         let Some(one) = left.first() else {
             return Ok(());
         };
+        let step = one.status.as_ref().and_then(|s| farewell(&s.conditions));
         let text = format!(
-            "{} of {} machines are left, {} among them",
+            "{} of {} machines are left, {} among them{}",
             left.len(),
             names.len(),
-            one.name_any()
+            one.name_any(),
+            step.map_or_else(String::new, |step| format!(": {step}"))
         );
         story.detail(&text);
         deadline.pause(session.target.is_embedded(), &text).await?;
     }
 }
 
-/// Deletes the objects that bear the cluster's label. Returns whether there were any.
-async fn remove_company(client: &Client, cluster: &str, namespace: &str) -> Result<bool, ClusterError> {
-    let selector = format!("{}={cluster}", labels::CLUSTER_NAME);
-    let parameters = ListParams::default().labels(&selector);
+/// Deletes the objects of some kinds that belong to a cluster. Returns whether there were any.
+async fn remove_kinds(
+    client: &Client,
+    kinds: &[&str],
+    cluster: &str,
+    namespace: &str,
+) -> Result<bool, ClusterError> {
+    let belongs = |object: &DynamicObject| {
+        let named = object.data.pointer("/spec/clusterName").and_then(|c| c.as_str()) == Some(cluster);
+        // The clusterName of infrastructure is what containers are labelled with: a cluster of another namespace may be meant.
+        let label = object
+            .labels()
+            .get(labels::CLUSTER_NAME)
+            .is_some_and(|c| c == cluster);
+        label
+            || (named
+                && object
+                    .types
+                    .as_ref()
+                    .is_some_and(|t| GROUPS.contains(&t.kind.as_str())))
+    };
     let mut any = false;
-    for kind in COMPANY.into_iter().filter_map(kinds::own_by_kind) {
+    for kind in kinds.iter().filter_map(|kind| kinds::own_by_kind(kind)) {
         let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &kind.api_resource());
-        let found = match api.list(&parameters).await {
+        let found = match api.list(&ListParams::default()).await {
             Ok(list) => list.items,
             Err(kube::Error::Api(status)) if status.code == 404 => continue,
             Err(error) => {
@@ -267,7 +292,7 @@ async fn remove_company(client: &Client, cluster: &str, namespace: &str) -> Resu
                 ));
             }
         };
-        for object in found {
+        for object in found.into_iter().filter(|object| belongs(object)) {
             match api.delete(&object.name_any(), &DeleteParams::background()).await {
                 Ok(_) => any = true,
                 Err(kube::Error::Api(status)) if status.code == 404 => {}

@@ -63,6 +63,23 @@ pub enum ClusterError {
         /// Its namespace.
         namespace: String,
     },
+    /// A machine has become no Node yet.
+    #[error("machine \"{machine}\" has no Node yet")]
+    NoNode {
+        /// The machine.
+        machine: String,
+    },
+    /// There is no way into a workload cluster.
+    #[error("can't get at cluster \"{cluster}\": {why}")]
+    NoAccess {
+        /// The cluster.
+        cluster: String,
+        /// Why.
+        why: String,
+    },
+    /// An API server gave no answer.
+    #[error("{0}")]
+    Silent(String),
     /// The definitions are not installed.
     #[error("context \"{0}\" can't hold machines yet")]
     NotInstalled(String),

@@ -40,6 +40,16 @@ pub struct Wish {
 
 /// Works out the objects of a machine from what is there.
 pub async fn objects(session: &Session, wish: &Wish) -> Result<Vec<serde_json::Value>, ClusterError> {
+    let (request, mut objects) = resolve(session, wish).await?;
+    objects.extend(Renderer::new()?.machine(&request)?);
+    Ok(objects)
+}
+
+/// Fills in what the user left out, from what is there. Gives back the Config, too, if one has to be made.
+pub(super) async fn resolve(
+    session: &Session,
+    wish: &Wish,
+) -> Result<(MachineRequest, Vec<serde_json::Value>), ClusterError> {
     let Wish {
         name,
         namespace,
@@ -109,7 +119,7 @@ pub async fn objects(session: &Session, wish: &Wish) -> Result<Vec<serde_json::V
         .clone()
         .or_else(|| session.target.cluster.clone())
         .unwrap_or_else(|| "cinder".to_owned());
-    objects.extend(renderer.machine(&MachineRequest {
+    let request = MachineRequest {
         name: name.clone(),
         namespace: namespace.clone(),
         cluster: cluster.clone(),
@@ -121,8 +131,8 @@ pub async fn objects(session: &Session, wish: &Wish) -> Result<Vec<serde_json::V
         docker_cluster,
         mounts: Vec::new(),
         ports: Vec::new(),
-    })?);
-    Ok(objects)
+    };
+    Ok((request, objects))
 }
 
 /// Makes a machine and waits until it runs.

@@ -2,14 +2,20 @@
 //!
 //! Every value goes into a template as JSON, which is YAML too: so no name and no text can break out of its place.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tera::{Context, Tera};
 
-use super::{ClusterError, Infrastructure, request::ClusterRequest};
+use super::{
+    ClusterError, Infrastructure,
+    groups::{GroupKind, GroupRequest},
+    request::ClusterRequest,
+};
 use crate::{
     api::{
-        names,
+        labels, names,
         v1alpha1::{ConfigSpec, DockerMachineSpec, Mount, PortMapping},
     },
     yaml,
@@ -18,6 +24,8 @@ use crate::{
 const CLUSTER: &str = include_str!("../../templates/objects/cluster.yaml.tera");
 const CONFIG: &str = include_str!("../../templates/objects/config.yaml.tera");
 const MACHINE: &str = include_str!("../../templates/objects/machine.yaml.tera");
+const MACHINE_TEMPLATE: &str = include_str!("../../templates/objects/machine-template.yaml.tera");
+const MACHINE_GROUP: &str = include_str!("../../templates/objects/machine-group.yaml.tera");
 const INFRASTRUCTURE_MACHINE: &str = include_str!("../../templates/objects/infrastructure-machine.yaml.tera");
 
 /// Name of the Config of a cluster's control plane.
@@ -55,6 +63,17 @@ pub struct MachineRequest {
     pub mounts: Vec<Mount>,
     /// Ports that the host publishes.
     pub ports: Vec<PortMapping>,
+}
+
+/// The objects of a cluster, in the order in which they are sent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClusterObjects {
+    /// The Cluster first, then Configs and the control-plane machine.
+    pub base: Vec<Value>,
+    /// The first workers, under names that people know beforehand.
+    pub workers: Vec<Value>,
+    /// The set that takes these workers over and keeps as many alive, with its template. It comes last, or it would make its own.
+    pub set: Vec<Value>,
 }
 
 /// Renders templates.
@@ -96,11 +115,11 @@ struct InfrastructureInputs {
     spec: String,
 }
 
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
 
-fn optional(text: Option<&String>) -> Option<String> {
+pub(super) fn optional(text: Option<&String>) -> Option<String> {
     text.map(|t| quoted(t))
 }
 
@@ -117,6 +136,8 @@ impl Renderer {
             ("config", CONFIG),
             ("machine", MACHINE),
             ("infrastructure-machine", INFRASTRUCTURE_MACHINE),
+            ("machine-template", MACHINE_TEMPLATE),
+            ("machine-group", MACHINE_GROUP),
         ] {
             tera.add_raw_template(name, text)
                 .map_err(|e| ClusterError::Template(name, Box::new(e)))?;
@@ -124,7 +145,11 @@ impl Renderer {
         Ok(Self(tera))
     }
 
-    fn render<T: Serialize>(&self, template: &'static str, inputs: &T) -> Result<Value, ClusterError> {
+    pub(super) fn render<T: Serialize>(
+        &self,
+        template: &'static str,
+        inputs: &T,
+    ) -> Result<Value, ClusterError> {
         let failed = |e: Box<dyn std::error::Error + Send + Sync>| ClusterError::Template(template, e);
         let context = Context::from_serialize(inputs).map_err(|e| failed(Box::new(e)))?;
         let text = self
@@ -134,25 +159,19 @@ impl Renderer {
         yaml::from_str(&text).map_err(|e| failed(Box::new(e)))
     }
 
-    /// Returns the objects of a cluster: the Cluster first, then Configs, then machines.
-    pub fn cluster(&self, request: &ClusterRequest) -> Result<Vec<Value>, ClusterError> {
-        let mut objects = vec![self.cluster_object(request)?];
+    /// Returns the objects of a cluster.
+    pub fn cluster(&self, request: &ClusterRequest) -> Result<ClusterObjects, ClusterError> {
+        let name = &request.name;
+        let mut base = vec![self.cluster_object(request)?];
         let docker = request.infrastructure == Infrastructure::Docker;
         if docker {
-            let name = &request.name;
-            objects.push(self.config(
-                &control_plane_config(name),
-                &request.namespace,
-                Some(name),
-                &request.control_plane,
-            )?);
-            objects.push(self.config(
-                &worker_config(name),
-                &request.namespace,
-                Some(name),
-                &request.worker,
-            )?);
-            objects.extend(self.machine(&MachineRequest {
+            for (config, spec) in [
+                (control_plane_config(name), &request.control_plane),
+                (worker_config(name), &request.worker),
+            ] {
+                base.push(self.config(&config, &request.namespace, Some(name), spec)?);
+            }
+            base.extend(self.machine(&MachineRequest {
                 name: name.clone(),
                 config: Some(control_plane_config(name)),
                 control_plane: true,
@@ -160,14 +179,29 @@ impl Renderer {
                 ..machine_of(request)
             })?);
         }
+        let worker = MachineRequest {
+            name: names::workers(name),
+            config: docker.then(|| worker_config(name)),
+            ..machine_of(request)
+        };
+        let mut workers = Vec::new();
         for number in 1..=request.workers {
-            objects.extend(self.machine(&MachineRequest {
-                name: names::worker(&request.name, number),
-                config: docker.then(|| worker_config(&request.name)),
-                ..machine_of(request)
-            })?);
+            let [infrastructure, mut machine] = self.machine(&MachineRequest {
+                name: names::worker(name, number),
+                ..worker.clone()
+            })?;
+            machine["metadata"]["labels"][labels::SET_NAME] = json!(worker.name);
+            workers.extend([infrastructure, machine]);
         }
-        Ok(objects)
+        let set = self.group(&GroupRequest {
+            kind: GroupKind::Set,
+            replicas: i32::try_from(request.workers).unwrap_or(i32::MAX),
+            machine: worker,
+            template: None,
+            labels: BTreeMap::new(),
+            fields: Map::new(),
+        })?;
+        Ok(ClusterObjects { base, workers, set })
     }
 
     fn cluster_object(&self, request: &ClusterRequest) -> Result<Value, ClusterError> {
@@ -214,6 +248,20 @@ impl Renderer {
         )
     }
 
+    /// Returns the template of the infrastructure objects of a group, under the machine's name. Its containers are named after their machines.
+    pub(super) fn machine_template(&self, request: &MachineRequest) -> Result<Value, ClusterError> {
+        self.render(
+            "machine-template",
+            &InfrastructureInputs {
+                name: quoted(&request.name),
+                namespace: quoted(&request.namespace),
+                cluster: optional(request.cluster.as_ref()),
+                infrastructure_kind: request.infrastructure.kind(),
+                spec: infrastructure_spec(request, "")?,
+            },
+        )
+    }
+
     /// Returns a Machine and its infrastructure object, that one first: so the Machine never refers to nothing.
     pub fn machine(&self, request: &MachineRequest) -> Result<[Value; 2], ClusterError> {
         let MachineRequest {
@@ -221,31 +269,12 @@ impl Renderer {
             namespace,
             cluster,
             infrastructure,
-            image,
             version,
             config,
             control_plane,
-            docker_cluster,
-            mounts,
-            ports,
+            ..
         } = request;
-        let spec = match infrastructure {
-            Infrastructure::Docker => spec_of(
-                "infrastructure-machine",
-                &DockerMachineSpec {
-                    cluster_name: docker_cluster.clone(),
-                    container_name: name.clone(),
-                    image: image.clone(),
-                    extra_mounts: mounts.clone(),
-                    extra_port_mappings: ports.clone(),
-                    ..DockerMachineSpec::default()
-                },
-            )?,
-            Infrastructure::Hollow => match version {
-                Some(version) => json!({ "kubernetesVersion": version }).to_string(),
-                None => "{}".to_owned(),
-            },
-        };
+        let spec = infrastructure_spec(request, name)?;
         let infrastructure_object = self.render(
             "infrastructure-machine",
             &InfrastructureInputs {
@@ -272,6 +301,27 @@ impl Renderer {
     }
 }
 
+/// The spec of an infrastructure object.
+fn infrastructure_spec(request: &MachineRequest, container: &str) -> Result<String, ClusterError> {
+    match request.infrastructure {
+        Infrastructure::Docker => spec_of(
+            "infrastructure-machine",
+            &DockerMachineSpec {
+                cluster_name: request.docker_cluster.clone(),
+                container_name: container.to_owned(),
+                image: request.image.clone(),
+                extra_mounts: request.mounts.clone(),
+                extra_port_mappings: request.ports.clone(),
+                ..DockerMachineSpec::default()
+            },
+        ),
+        Infrastructure::Hollow => Ok(match &request.version {
+            Some(version) => json!({ "kubernetesVersion": version }).to_string(),
+            None => "{}".to_owned(),
+        }),
+    }
+}
+
 fn machine_of(request: &ClusterRequest) -> MachineRequest {
     MachineRequest {
         name: String::new(),
@@ -291,7 +341,10 @@ fn machine_of(request: &ClusterRequest) -> MachineRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::v1alpha1::{Cluster, Config, DockerMachine, HollowMachine, Machine};
+    use crate::api::{
+        selector,
+        v1alpha1::{Cluster, Config, DockerMachine, HollowMachine, Machine, MachineSet},
+    };
 
     fn of_kind(objects: &[Value], kind: &str) -> Vec<Value> {
         objects.iter().filter(|o| o["kind"] == kind).cloned().collect()
@@ -303,7 +356,8 @@ mod tests {
         request.image = "kindest/node:v1.35.0".into();
         request.workers = 2;
         request.pod_subnet = Some("10.30.0.0/16".into());
-        let objects = Renderer::new().unwrap().cluster(&request).unwrap();
+        let ClusterObjects { base, workers, set } = Renderer::new().unwrap().cluster(&request).unwrap();
+        let objects = [base, workers, set].concat();
         let cluster: Cluster = serde_json::from_value(objects[0].clone()).unwrap();
         assert_eq!(
             cluster.spec.cluster_network.unwrap().pods.unwrap().cidr_blocks,
@@ -346,7 +400,15 @@ mod tests {
     fn a_hollow_cluster_has_workers_alone_on_the_server_that_holds_it() {
         let mut request = ClusterRequest::new("demo", "ns", Infrastructure::Hollow);
         request.workers = 3;
-        let objects = Renderer::new().unwrap().cluster(&request).unwrap();
+        let ClusterObjects { base, workers, set } = Renderer::new().unwrap().cluster(&request).unwrap();
+        let adopts: MachineSet = serde_json::from_value(set[1].clone()).unwrap();
+        let worker: Machine = serde_json::from_value(of_kind(&workers, "Machine").remove(0)).unwrap();
+        assert_eq!(adopts.spec.replicas, 3);
+        assert!(selector::selects(
+            &adopts.spec.selector,
+            worker.metadata.labels.as_ref()
+        ));
+        let objects = [base, workers].concat();
         assert_eq!(objects[0]["spec"]["apiServer"], "Management");
         assert_eq!(of_kind(&objects, "Machine").len(), 3);
         assert!(of_kind(&objects, "Config").is_empty());

@@ -2,28 +2,36 @@
 
 use std::time::Duration;
 
-use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition};
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture};
+use k8s_openapi::{
+    api::{certificates::v1::CertificateSigningRequest, core::v1::ObjectReference},
+    apimachinery::pkg::apis::meta::v1::{Condition, OwnerReference},
+};
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{
-        ApiResource, DeleteParams, DynamicObject, EvictParams, Patch, PatchParams, PostParams, Preconditions,
-    },
-    runtime::events::{Event, EventType},
+    api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions},
 };
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
-    effect::{Effect, Notice, ObjectKey, Plan, Target, reference, same_status, without_empty_texts},
+    effect::{Effect, Notice, ObjectKey, Plan, PodKey, Target, reference, same_status, without_empty_texts},
+    evict::evict,
+    machine::drain::Answer,
     runtime::ReconcileError,
     world::World,
 };
 use crate::{
-    api::conditions::{self, Status},
-    providers::{Actuator, ActuatorError, Deletion, Instance},
+    api::{
+        conditions::{self, Status},
+        v1alpha1::MachinePhase,
+    },
+    providers::{Actuator, ActuatorError, Deletion, FIELD_MANAGER, Instance},
     time::Timestamp,
 };
 
+/// This many of the effects that may go together are under way at once.
+const TOGETHER: usize = 32;
 /// How long an API server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -32,7 +40,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub(crate) struct Writer {
     /// Event source, for example `machine-controller`.
     pub(crate) source: &'static str,
-    /// Field manager, for example `machinectl-machine`.
+    /// Field manager of what is applied, for example `machinectl-machine`; everything else is written as [`FIELD_MANAGER`].
     pub(crate) manager: &'static str,
 }
 
@@ -42,6 +50,7 @@ pub(crate) struct Subject {
     resource_version: Option<String>,
     finalizers: Vec<String>,
     status: Value,
+    created: Option<Timestamp>,
     reference: ObjectReference,
 }
 
@@ -54,6 +63,7 @@ impl Subject {
             resource_version: object.resource_version(),
             finalizers: object.finalizers().to_vec(),
             status: value.get_mut("status").map(Value::take).unwrap_or_default(),
+            created: object.creation_timestamp().map(|t| t.0),
             reference: reference(object),
         }
     }
@@ -69,6 +79,7 @@ impl Subject {
             resource_version: object.resource_version(),
             finalizers: object.finalizers().to_vec(),
             status: object.data.get("status").cloned().unwrap_or_default(),
+            created: object.creation_timestamp().map(|t| t.0),
             reference: object.object_ref(resource),
         }
     }
@@ -81,6 +92,8 @@ pub(crate) struct Applied {
     pub(crate) instance: Option<Result<Instance, ActuatorError>>,
     /// Of [`Effect::DeleteInstance`].
     pub(crate) deletion: Option<Result<Deletion, ActuatorError>>,
+    /// Of [`Effect::Evict`].
+    pub(crate) evictions: Vec<(PodKey, Answer)>,
 }
 
 /// Carries out a plan: its effects in order until one fails, then its status. After a failure the status that was planned would claim too
@@ -151,90 +164,17 @@ async fn perform(
     actuator: Option<&dyn Actuator>,
     applied: &mut Applied,
 ) -> Result<(), ReconcileError> {
-    let doing = || effect_in_words(effect);
     match effect {
         Effect::AddFinalizer(name) => {
             let mut finalizers = subject.finalizers.clone();
             finalizers.push((*name).to_owned());
-            write_finalizers(world, writer, subject, &finalizers, doing()).await
+            write_finalizers(world, subject, &finalizers, effect_in_words(effect)).await
         }
         Effect::RemoveFinalizer(name) => {
             let mut finalizers = subject.finalizers.clone();
             finalizers.retain(|f| f != name);
-            write_finalizers(world, writer, subject, &finalizers, doing()).await
+            write_finalizers(world, subject, &finalizers, effect_in_words(effect)).await
         }
-        Effect::Patch {
-            target,
-            key,
-            patch,
-            optional,
-        } => {
-            let api = api(world.client(target)?, key);
-            let params = PatchParams {
-                field_manager: Some(writer.manager.to_owned()),
-                ..PatchParams::default()
-            };
-            let done = within(doing(), api.patch(&key.name, &params, &Patch::Merge(patch))).await;
-            if let (Ok(written), Target::Management) = (&done, target) {
-                world.written(key, written);
-            }
-            if *optional {
-                unless_gone(done)
-            } else {
-                done.map(|_| ())
-            }
-        }
-        Effect::Apply { target, object } => {
-            let key = key_of(object)?;
-            let params = PatchParams::apply(writer.manager).force();
-            within(
-                doing(),
-                api(world.client(target)?, &key).patch(&key.name, &params, &Patch::Apply(&**object)),
-            )
-            .await
-            .map(|_| ())
-        }
-        Effect::Create { target, object } => {
-            let key = key_of(object)?;
-            let params = PostParams {
-                field_manager: Some(writer.manager.to_owned()),
-                ..PostParams::default()
-            };
-            match within(doing(), api(world.client(target)?, &key).create(&params, object)).await {
-                Err(ReconcileError::Api {
-                    source: kube::Error::Api(status),
-                    ..
-                }) if status.is_already_exists() => Ok(()),
-                other => other.map(|_| ()),
-            }
-        }
-        Effect::Delete { target, key, uid } => {
-            let params = DeleteParams {
-                preconditions: uid.clone().map(|uid| Preconditions {
-                    uid: Some(uid),
-                    ..Preconditions::default()
-                }),
-                ..DeleteParams::default()
-            };
-            let done = within(
-                doing(),
-                api(world.client(target)?, key).delete(&key.name, &params),
-            )
-            .await;
-            match done {
-                // Another object bears the name now: the one that was meant is gone.
-                Err(ReconcileError::Api {
-                    source: kube::Error::Api(status),
-                    ..
-                }) if uid.is_some() && status.is_conflict() => Ok(()),
-                other => unless_gone(other),
-            }
-        }
-        Effect::Evict {
-            target,
-            namespace,
-            pod,
-        } => evict(world.client(target)?, namespace, pod, doing()).await,
         Effect::CreateInstance(spec) => {
             if let Some(actuator) = actuator {
                 applied.instance = Some(actuator.create(spec).await);
@@ -248,9 +188,192 @@ async fn perform(
             Ok(())
         }
         Effect::Emit(notice) => {
-            emit(world, writer, subject, notice);
+            emit(world, writer, &subject.reference, notice);
             Ok(())
         }
+        Effect::Evict { target, pods, grace } => {
+            let client = world.client(target)?;
+            let answers = evict(&client, pods, *grace, false).await?;
+            if let Some(workload) = world.workloads.get(target) {
+                workload.refusals.remember(&answers, world.ctx.clock.now());
+            }
+            applied.evictions.extend(answers);
+            Ok(())
+        }
+        objects => write(world, writer, objects).await,
+    }
+}
+
+/// Carries out an effect on objects that are not the planned one.
+fn write<'a>(
+    world: &'a World,
+    writer: Writer,
+    effect: &'a Effect,
+) -> BoxFuture<'a, Result<(), ReconcileError>> {
+    async move {
+        match effect {
+            Effect::Patch {
+                target,
+                key,
+                patch,
+                optional,
+            } => {
+                let api = api(world.client(target)?, key);
+                let params = PatchParams {
+                    field_manager: Some(FIELD_MANAGER.to_owned()),
+                    ..PatchParams::default()
+                };
+                let done = within(
+                    effect_in_words(effect),
+                    api.patch(&key.name, &params, &Patch::Merge(patch)),
+                )
+                .await;
+                if let (Ok(written), Target::Management) = (&done, target) {
+                    world.written(key, written);
+                }
+                if *optional {
+                    unless_gone(done)
+                } else {
+                    done.map(|_| ())
+                }
+            }
+            Effect::Apply { target, object } => {
+                let key = key_of(object)?;
+                let params = PatchParams::apply(writer.manager).force();
+                let api = api(world.client(target)?, &key);
+                within(
+                    effect_in_words(effect),
+                    api.patch(&key.name, &params, &Patch::Apply(&**object)),
+                )
+                .await
+                .map(|_| ())
+            }
+            Effect::Create { target, object } => create(world, target, object).await.map(|_| ()),
+            Effect::CreateOwned {
+                target,
+                object,
+                owned,
+            } => {
+                let Some(owner) = create(world, target, object).await? else {
+                    return Ok(());
+                };
+                for object in owned {
+                    create(world, target, &owned_by(object, &owner)).await?;
+                }
+                Ok(())
+            }
+            Effect::ApplyStatus { key, status } => apply_status(world, writer, key, status).await.map(|_| ()),
+            Effect::EmitAbout(about, notice) => {
+                emit(world, writer, about, notice);
+                Ok(())
+            }
+            Effect::Together(all) => together(world, writer, all).await,
+            Effect::Delete { target, key, uid } => {
+                delete(world, target, key, uid.as_deref(), effect_in_words(effect)).await
+            }
+            Effect::Approve { target, request } => {
+                let requests: Api<CertificateSigningRequest> = Api::all(world.client(target)?);
+                let params = PostParams {
+                    field_manager: Some(FIELD_MANAGER.to_owned()),
+                    ..PostParams::default()
+                };
+                let name = request.name_any();
+                let done = requests.replace_subresource("approval", &name, &params, &**request);
+                unless_gone(within(effect_in_words(effect), done).await)
+            }
+            other => Err(ReconcileError::Invalid(format!(
+                "{other} is about the planned object alone"
+            ))),
+        }
+    }
+    .boxed()
+}
+
+/// Carries out effects side by side; all are tried.
+async fn together(world: &World, writer: Writer, all: &[Effect]) -> Result<(), ReconcileError> {
+    let work: Vec<_> = all.iter().map(|effect| write(world, writer, effect)).collect();
+    let done: Vec<_> = futures::stream::iter(work)
+        .buffer_unordered(TOGETHER)
+        .collect()
+        .await;
+    let mut failed: Vec<ReconcileError> = done.into_iter().filter_map(Result::err).collect();
+    match failed.len() {
+        0 => Ok(()),
+        1 => Err(failed.remove(0)),
+        _ => Err(ReconcileError::Several(failed)),
+    }
+}
+
+/// Makes an object; nothing if it exists already.
+async fn create(
+    world: &World,
+    target: &Target,
+    object: &DynamicObject,
+) -> Result<Option<DynamicObject>, ReconcileError> {
+    let key = key_of(object)?;
+    let params = PostParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    };
+    let doing = format!("create {key} in {target}");
+    match within(doing, api(world.client(target)?, &key).create(&params, object)).await {
+        Err(ReconcileError::Api {
+            source: kube::Error::Api(status),
+            ..
+        }) if status.is_already_exists() => Ok(None),
+        Ok(created) => {
+            if *target == Target::Management {
+                world.expect(&created);
+            }
+            Ok(Some(created))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The object with a reference to its controller.
+fn owned_by(object: &DynamicObject, owner: &DynamicObject) -> DynamicObject {
+    let mut object = object.clone();
+    let types = owner.types.clone().unwrap_or_default();
+    object.owner_references_mut().push(OwnerReference {
+        api_version: types.api_version,
+        kind: types.kind,
+        name: owner.name_any(),
+        uid: owner.uid().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    });
+    object
+}
+
+async fn delete(
+    world: &World,
+    target: &Target,
+    key: &ObjectKey,
+    uid: Option<&str>,
+    doing: String,
+) -> Result<(), ReconcileError> {
+    let params = DeleteParams {
+        preconditions: uid.map(|uid| Preconditions {
+            uid: Some(uid.to_owned()),
+            ..Preconditions::default()
+        }),
+        ..DeleteParams::default()
+    };
+    let done = within(doing, api(world.client(target)?, key).delete(&key.name, &params)).await;
+    match done {
+        // Another object bears the name now: the one that was meant is gone.
+        Err(ReconcileError::Api {
+            source: kube::Error::Api(status),
+            ..
+        }) if uid.is_some() && status.is_conflict() => Ok(()),
+        Ok(_) => {
+            if *target == Target::Management {
+                world.expect_gone(key, uid);
+            }
+            Ok(())
+        }
+        other => unless_gone(other),
     }
 }
 
@@ -258,25 +381,13 @@ async fn perform(
 fn effect_in_words(effect: &Effect) -> String {
     match effect {
         Effect::Patch { target, key, .. } => format!("patching {key} in {target}"),
+        Effect::ApplyStatus { key, .. } => format!("writing to the status of {key}"),
         other => other.to_string(),
-    }
-}
-
-async fn evict(client: Client, namespace: &str, pod: &str, doing: String) -> Result<(), ReconcileError> {
-    let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(client, namespace);
-    match within(doing, pods.evict(pod, &EvictParams::default())).await {
-        // A disruption budget says no for now: the next look asks again.
-        Err(ReconcileError::Api {
-            source: kube::Error::Api(status),
-            ..
-        }) if status.code == 429 => Ok(()),
-        other => unless_gone(other),
     }
 }
 
 async fn write_finalizers(
     world: &World,
-    writer: Writer,
     subject: &Subject,
     finalizers: &[String],
     doing: String,
@@ -285,7 +396,7 @@ async fn write_finalizers(
     let patch =
         json!({ "metadata": { "finalizers": finalizers, "resourceVersion": subject.resource_version } });
     let params = PatchParams {
-        field_manager: Some(writer.manager.to_owned()),
+        field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PatchParams::default()
     };
     let api = api(world.ctx.client.clone(), &subject.key);
@@ -308,7 +419,20 @@ async fn write_status(
     subject: &Subject,
     status: &Value,
 ) -> Result<(), ReconcileError> {
-    let key = &subject.key;
+    if apply_status(world, writer, &subject.key, status).await? {
+        count_phase(world, subject, status);
+    }
+    Ok(())
+}
+
+/// Writes what is given of an object's status, taking over fields of others; what is not given stays if somebody else wrote it.
+/// Says whether the object was there.
+async fn apply_status(
+    world: &World,
+    writer: Writer,
+    key: &ObjectKey,
+    status: &Value,
+) -> Result<bool, ReconcileError> {
     let object = json!({
         "apiVersion": key.resource.api_version,
         "kind": key.resource.kind,
@@ -325,29 +449,27 @@ async fn write_status(
     if let Ok(written) = &done {
         world.written(key, written);
     }
-    unless_gone(done)
+    let there = done.is_ok();
+    unless_gone(done).map(|()| there)
+}
+
+/// Takes down that a Machine has come to another phase. Its end is no phase that anybody waits for (`OpenShift`).
+fn count_phase(world: &World, subject: &Subject, status: &Value) {
+    let (Some(phase), Some(created)) = (status["phase"].as_str(), subject.created) else {
+        return;
+    };
+    let counts = subject.key.resource.kind == "Machine" && phase != MachinePhase::Terminating.as_str();
+    if counts && subject.status["phase"] != phase {
+        let age = world.ctx.clock.now().duration_since(created);
+        world.metrics.reached(phase, age.try_into().unwrap_or_default());
+    }
 }
 
 /// Writes an Event in the background: nothing waits for it and nothing fails with it.
-fn emit(world: &World, writer: Writer, subject: &Subject, notice: &Notice) {
-    let recorder = world.recorder(writer);
-    let about = subject.reference.clone();
-    let event = Event {
-        type_: if notice.warning {
-            EventType::Warning
-        } else {
-            EventType::Normal
-        },
-        reason: notice.reason.clone(),
-        note: Some(notice.message.chars().take(1000).collect()),
-        action: notice.reason.clone(),
-        secondary: None,
-    };
-    tokio::spawn(async move {
-        if let Err(error) = recorder.publish(&event, &about).await {
-            tracing::debug!(%error, reason = %event.reason, "an Event could not be written");
-        }
-    });
+fn emit(world: &World, writer: Writer, about: &ObjectReference, notice: &Notice) {
+    world
+        .recorder(writer)
+        .tell(about.clone(), notice, world.ctx.clock.now());
 }
 
 /// An API for one kind, in the namespace of a key.

@@ -2,7 +2,13 @@
 
 use std::fmt;
 
-use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::{
+    api::{
+        certificates::v1::CertificateSigningRequest,
+        core::v1::{ObjectReference, Pod},
+    },
+    apimachinery::pkg::apis::meta::v1::OwnerReference,
+};
 use kube::{
     Resource, ResourceExt,
     api::{ApiResource, DynamicObject},
@@ -75,6 +81,31 @@ impl fmt::Display for ObjectKey {
     }
 }
 
+/// One pod: another one that gets the same name is not meant.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct PodKey {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) uid: String,
+}
+
+impl PodKey {
+    /// Names the pod that it is given.
+    pub(crate) fn of(pod: &Pod) -> Self {
+        Self {
+            namespace: pod.namespace().unwrap_or_default(),
+            name: pod.name_any(),
+            uid: pod.uid().unwrap_or_default(),
+        }
+    }
+}
+
+impl fmt::Display for PodKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
 /// Something worth telling people: becomes an Event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Notice {
@@ -127,24 +158,43 @@ pub(crate) enum Effect {
         target: Target,
         object: Box<DynamicObject>,
     },
+    /// Makes an object, and after it those that it owns: they get a reference to it as their controller. If the object exists already,
+    /// nothing is made; whoever plans sees what is missing in the next look.
+    CreateOwned {
+        target: Target,
+        object: Box<DynamicObject>,
+        owned: Vec<DynamicObject>,
+    },
+    /// Several of the effects on objects, some at a time and in no order. All are tried; the failures are told together.
+    Together(Vec<Self>),
     /// Deletes an object; with a UID only that one. An object that is gone is a success.
     Delete {
         target: Target,
         key: ObjectKey,
         uid: Option<String>,
     },
-    /// Asks for the eviction of a pod. A refusal (429) is remembered, not an error.
+    /// Asks for the eviction of pods, some at a time. What each was answered is given back and remembered; a refusal is no error.
     Evict {
         target: Target,
-        namespace: String,
-        pod: String,
+        pods: Vec<PodKey>,
+        /// Seconds that each gets for its end; nothing: what the pod says itself.
+        grace: Option<u32>,
+    },
+    /// Writes the conditions of a certificate request through its subresource `approval`, if it has not changed in between.
+    Approve {
+        target: Target,
+        request: Box<CertificateSigningRequest>,
     },
     /// Makes an instance.
     CreateInstance(Box<InstanceSpec>),
     /// Removes an instance.
     DeleteInstance(Box<InstanceSpec>),
+    /// Changes part of the status of an object by server-side apply. An object that is gone is a success.
+    ApplyStatus { key: ObjectKey, status: Value },
     /// Writes an Event about the planned object.
     Emit(Notice),
+    /// Writes an Event about another object.
+    EmitAbout(Box<ObjectReference>, Notice),
 }
 
 impl Effect {
@@ -154,13 +204,18 @@ impl Effect {
             Self::Patch { target, .. }
             | Self::Apply { target, .. }
             | Self::Create { target, .. }
+            | Self::CreateOwned { target, .. }
             | Self::Delete { target, .. }
-            | Self::Evict { target, .. } => Some(target),
+            | Self::Evict { target, .. }
+            | Self::Approve { target, .. } => Some(target),
+            Self::Together(all) => all.iter().find_map(Self::target),
             Self::AddFinalizer(_)
             | Self::RemoveFinalizer(_)
             | Self::CreateInstance(_)
             | Self::DeleteInstance(_)
-            | Self::Emit(_) => None,
+            | Self::ApplyStatus { .. }
+            | Self::Emit(_)
+            | Self::EmitAbout(..) => None,
         }
     }
 }
@@ -185,17 +240,49 @@ impl fmt::Display for Effect {
             }
             Self::Apply { target, object } => write!(f, "apply {} in {target}", named(object)),
             Self::Create { target, object } => write!(f, "create {} in {target}", named(object)),
-            Self::Delete { target, key, .. } => write!(f, "delete {key} in {target}"),
-            Self::Evict {
+            Self::CreateOwned {
                 target,
-                namespace,
-                pod,
-            } => write!(f, "evict Pod {namespace}/{pod} in {target}"),
+                object,
+                owned,
+            } => {
+                write!(f, "create {} in {target}", named(object))?;
+                owned.iter().try_for_each(|o| write!(f, " with {}", named(o)))
+            }
+            Self::Together(all) => {
+                f.write_str("together: ")?;
+                all.iter().enumerate().try_for_each(|(i, effect)| {
+                    let comma = if i == 0 { "" } else { ", " };
+                    write!(f, "{comma}{effect}")
+                })
+            }
+            Self::Delete { target, key, .. } => write!(f, "delete {key} in {target}"),
+            Self::Evict { target, pods, .. } => {
+                f.write_str("evict")?;
+                pods.iter().enumerate().try_for_each(|(i, pod)| {
+                    let comma = if i == 0 { "" } else { "," };
+                    write!(f, "{comma} Pod {pod}")
+                })?;
+                write!(f, " in {target}")
+            }
+            Self::Approve { target, request } => {
+                let name = request.name_any();
+                write!(f, "approve CertificateSigningRequest {name} in {target}")
+            }
             Self::CreateInstance(spec) => {
                 write!(f, "create instance of {} (try {})", spec.key.name, spec.attempt)
             }
             Self::DeleteInstance(spec) => write!(f, "delete instance of {}", spec.key.name),
+            Self::ApplyStatus { key, status } => write!(f, "apply to the status of {key}: {status}"),
             Self::Emit(notice) => write!(f, "event {}: {}", notice.reason, notice.message),
+            Self::EmitAbout(about, notice) => {
+                let kind = about.kind.as_deref().unwrap_or("object");
+                let name = about.name.as_deref().unwrap_or_default();
+                write!(
+                    f,
+                    "event {} about {kind} {name}: {}",
+                    notice.reason, notice.message
+                )
+            }
         }
     }
 }
@@ -257,6 +344,18 @@ pub(crate) fn reference<K: Resource<DynamicType = ()>>(object: &K) -> ObjectRefe
         namespace: object.meta().namespace.clone(),
         uid: object.meta().uid.clone(),
         ..ObjectReference::default()
+    }
+}
+
+/// Makes a reference by which an object says who controls it.
+pub(crate) fn controller_reference<K: Resource<DynamicType = ()>>(owner: &K) -> OwnerReference {
+    OwnerReference {
+        api_version: K::api_version(&()).into_owned(),
+        kind: K::kind(&()).into_owned(),
+        name: owner.name_any(),
+        uid: owner.uid().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
     }
 }
 

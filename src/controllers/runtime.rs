@@ -1,41 +1,41 @@
-//! The driver of all controllers: a queue, kube's applier, pause, back-off by kind of error, counters. It knows no kind.
+//! The driver of all controllers: who is looked at when, pause, back-off by kind of error. It knows no kind.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    convert::Infallible,
+    collections::HashMap,
     fmt::Debug,
     future::Future,
     hash::Hash,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    marker::PhantomData,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{self, Poll},
     time::{Duration, Instant},
 };
 
-use futures::{StreamExt, channel::mpsc};
-use kube::{
-    Resource, ResourceExt,
-    runtime::{
-        controller::{self, Action, applier},
-        reflector::ObjectRef,
-    },
-};
-
-use tokio::sync::watch;
+use futures::FutureExt;
+use kube::{Resource, ResourceExt, runtime::reflector::ObjectRef};
+use tokio::{sync::watch, task::JoinSet, time::MissedTickBehavior};
 
 use super::{
-    cache::{Cache, Indexed},
+    backlog::{Backlog, Name},
+    cache::{Cache, Indexed, name_in, parts_of},
     effect::Requeue,
+    metrics::{Metrics, Outcome, Waiting},
 };
 use crate::{api::labels, providers::ActuatorError, time::SignedDuration};
 
-/// How many objects of a kind are worked on at once.
-const CONCURRENCY: u16 = 10;
-/// Events about an object that come this close together are one.
-const DEBOUNCE: Duration = Duration::from_millis(5);
-/// After this time an object is looked at even if nothing happened to it.
+/// How many objects of a kind are worked on at once. They wait for disks and networks most of the time: many together share one flush of the
+/// disk (Cluster API: `--machine-concurrency`, 100).
+const CONCURRENCY: u16 = 100;
+/// Of a controller that is paced, an object rests after a look for this many times what the look took of a processor.
+const PACE: u32 = 4;
+/// Of a controller that is paced, an object that changes is looked at after this time, however long the last look took.
+const LONGEST_REST: Duration = Duration::from_millis(500);
+/// In this time each object is looked at once even if nothing happened to it.
 const SAFETY_NET: Duration = Duration::from_secs(15 * 60);
+/// How often some objects are looked at even if nothing happened to them.
+const ROUND: Duration = Duration::from_secs(10);
 
 /// Why an object could not be brought further.
 #[derive(Debug, thiserror::Error)]
@@ -56,12 +56,15 @@ pub(crate) enum ReconcileError {
     /// A provider failed.
     #[error("{0}")]
     Actuator(#[from] ActuatorError),
+    /// Some of several things failed.
+    #[error("{} of them failed: {}", .0.len(), in_words(.0))]
+    Several(Vec<Self>),
     /// Data in an object can't be used.
     #[error("{0}")]
     Invalid(String),
     /// A defect of this program.
-    #[error("reconciling ended in the middle: {0}")]
-    Aborted(String),
+    #[error("reconciling ended in the middle: a defect of this program, which its log describes")]
+    Aborted,
 }
 
 impl ReconcileError {
@@ -75,14 +78,31 @@ impl ReconcileError {
 
     /// Whether it only means that somebody was faster: the next look sorts it out.
     pub(crate) fn is_conflict(&self) -> bool {
-        matches!(self, Self::Api { source: kube::Error::Api(status), .. } if status.is_conflict())
+        match self {
+            Self::Api {
+                source: kube::Error::Api(status),
+                ..
+            } => status.is_conflict(),
+            Self::Several(all) => all.iter().all(Self::is_conflict),
+            _ => false,
+        }
     }
 
     /// Whether no answer came at all.
     pub(crate) fn is_silence(&self) -> bool {
         match self {
             Self::TimedOut { .. } => true,
+            Self::Several(all) => all.iter().any(Self::is_silence),
             Self::Api { source, .. } => !matches!(source, kube::Error::Api(_) | kube::Error::SerdeError(_)),
+            _ => false,
+        }
+    }
+
+    /// Whether nothing will change until somebody changes the object.
+    fn is_terminal(&self) -> bool {
+        match self {
+            Self::Invalid(_) | Self::Actuator(ActuatorError::Terminal { .. }) => true,
+            Self::Several(all) => all.iter().all(Self::is_terminal),
             _ => false,
         }
     }
@@ -105,89 +125,74 @@ impl ReconcileError {
         match self {
             _ if self.is_conflict() => exponential(20, 2_000),
             Self::Actuator(ActuatorError::Throttled { retry_after }) => retry_after.unsigned_abs(),
-            // Nothing will change until somebody changes the object.
-            Self::Invalid(_) | Self::Actuator(ActuatorError::Terminal { .. }) => SAFETY_NET,
+            _ if self.is_terminal() => SAFETY_NET,
             Self::Unreachable(_) | Self::TimedOut { .. } => exponential(2_000, 60_000),
+            Self::Several(all) => all.iter().map(|e| e.back_off(times)).min().unwrap_or_default(),
             _ => exponential(200, 60_000),
         }
     }
 }
 
-/// Work for a controller.
-pub(crate) struct Queue<K: Resource>(mpsc::UnboundedSender<ObjectRef<K>>)
-where
-    K::DynamicType: Clone;
+/// The first failures of several, on one line.
+fn in_words(all: &[ReconcileError]) -> String {
+    const SHOWN: usize = 5;
+    let mut text = all
+        .iter()
+        .take(SHOWN)
+        .map(ReconcileError::chain)
+        .collect::<Vec<_>>()
+        .join("; ");
+    if all.len() > SHOWN {
+        text.push_str("; …");
+    }
+    text
+}
 
-impl<K: Resource> Clone for Queue<K>
-where
-    K::DynamicType: Clone,
-{
+/// Work for a controller.
+pub(crate) struct Queue<K: Resource>(Work<K>);
+
+impl<K: Resource> Clone for Queue<K> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
 /// The other end of a [`Queue`].
-pub(crate) type Work<K> = mpsc::UnboundedReceiver<ObjectRef<K>>;
+pub(crate) struct Work<K: Resource> {
+    backlog: Arc<Backlog>,
+    waiting: Arc<Waiting>,
+    kind: PhantomData<fn(K)>,
+}
 
-impl<K: Resource> Queue<K>
-where
-    K::DynamicType: Clone,
-{
+impl<K: Resource> Clone for Work<K> {
+    fn clone(&self) -> Self {
+        Self {
+            backlog: Arc::clone(&self.backlog),
+            waiting: Arc::clone(&self.waiting),
+            kind: PhantomData,
+        }
+    }
+}
+
+impl<K: Resource> Queue<K> {
     /// Makes a queue.
     pub(crate) fn new() -> (Self, Work<K>) {
-        let (sender, receiver) = mpsc::unbounded();
-        (Self(sender), receiver)
+        let work = Work {
+            backlog: Arc::default(),
+            waiting: Arc::default(),
+            kind: PhantomData,
+        };
+        (Self(work.clone()), work)
     }
 
     /// Asks for a look at an object.
-    pub(crate) fn push(&self, key: ObjectRef<K>) {
-        // A closed queue means that the controllers stop.
-        drop(self.0.unbounded_send(key));
-    }
-}
-
-/// Counts what the controllers do.
-#[derive(Debug, Default)]
-pub struct Metrics(Mutex<BTreeMap<&'static str, Arc<Counters>>>);
-
-#[derive(Debug, Default)]
-struct Counters {
-    runs: AtomicU64,
-    errors: AtomicU64,
-    micros: AtomicU64,
-}
-
-/// What one controller has done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Count {
-    /// Looks at an object.
-    pub runs: u64,
-    /// Looks that ended in an error.
-    pub errors: u64,
-    /// Time spent in them, in microseconds.
-    pub micros: u64,
-}
-
-impl Metrics {
-    fn of(&self, controller: &'static str) -> Arc<Counters> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(all.entry(controller).or_default())
-    }
-
-    /// Returns the counts of all controllers by name.
-    pub fn snapshot(&self) -> BTreeMap<&'static str, Count> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.iter()
-            .map(|(name, c)| {
-                let count = Count {
-                    runs: c.runs.load(Ordering::Relaxed),
-                    errors: c.errors.load(Ordering::Relaxed),
-                    micros: c.micros.load(Ordering::Relaxed),
-                };
-                (*name, count)
-            })
-            .collect()
+    #[expect(clippy::needless_pass_by_value, reason = "nobody needs the key any more")]
+    pub(crate) fn push(&self, key: ObjectRef<K>)
+    where
+        K::DynamicType: Eq + Hash,
+    {
+        self.0.waiting.push(key.namespace.as_deref(), &key.name);
+        self.0.backlog.push(name_in(key.namespace.as_deref(), &key.name));
     }
 }
 
@@ -205,14 +210,17 @@ where
     pub(crate) work: Work<K>,
     /// Whether an object is to be left alone, besides by its own annotation.
     pub(crate) paused: Box<dyn Fn(&K) -> bool + Send + Sync>,
+    /// Whether a look costs the more the more objects it is about: the time between two looks then grows with what one takes, so that
+    /// the whole work stays proportional to the number of changes.
+    pub(crate) paced: bool,
     /// Becomes true when the controllers stop.
     pub(crate) stop: watch::Receiver<bool>,
 }
 
 /// How often each object failed in a row.
-type Failures<K> = Mutex<HashMap<ObjectRef<K>, u32>>;
+type Failures = Mutex<HashMap<Name, u32>>;
 
-/// Runs a controller until its queue ends.
+/// Runs a controller until it is stopped; looks that have begun come to their end.
 pub(crate) async fn drive<K, F, Fut>(controller: Controller<K>, metrics: Arc<Metrics>, reconcile: F)
 where
     K: Resource + Clone + Indexed + Debug + Send + Sync + 'static,
@@ -221,89 +229,168 @@ where
     Fut: Future<Output = Result<Requeue, ReconcileError>> + Send + 'static,
 {
     let Controller {
-        name,
+        name: controller,
         cache,
-        work,
+        work: Work { backlog, waiting, .. },
         paused,
+        paced,
         mut stop,
     } = controller;
-    let counters = metrics.of(name);
-    let failures: Arc<Failures<K>> = Arc::default();
-    let store = cache.store();
-    let kind = cache.clone();
-    let look = {
-        let failures = Arc::clone(&failures);
-        let kind = kind.clone();
-        move |object: Arc<K>, _: Arc<()>| {
-            let asleep = object.annotations().contains_key(labels::PAUSED) || paused(&object);
-            let work = (!asleep).then(|| reconcile(Arc::clone(&object)));
-            let counters = Arc::clone(&counters);
-            let failures = Arc::clone(&failures);
-            let key = kind.key(object.meta().namespace.as_deref(), &object.name_any());
-            Box::pin(async move {
-                let Some(work) = work else {
-                    return Ok(Action::requeue(SAFETY_NET));
-                };
-                let begun = Instant::now();
-                // A task of its own: objects are worked on by all threads, and a defect ends one look, not the controller.
-                let result = tokio::spawn(work)
-                    .await
-                    .unwrap_or_else(|e| Err(ReconcileError::Aborted(e.to_string())));
-                let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-                counters.runs.fetch_add(1, Ordering::Relaxed);
-                counters.micros.fetch_add(micros, Ordering::Relaxed);
-                match result {
-                    Ok(requeue) => {
-                        lock(&failures).remove(&key);
-                        Ok(action(requeue))
-                    }
-                    Err(error) => {
-                        counters.errors.fetch_add(1, Ordering::Relaxed);
-                        Err(error)
-                    }
-                }
-            })
-        }
-    };
-    let on_error = move |object: Arc<K>, error: &ReconcileError, _: Arc<()>| {
-        let key = kind.key(object.meta().namespace.as_deref(), &object.name_any());
-        let times = {
-            let mut failures = lock(&failures);
-            let times = failures.entry(key.clone()).or_default();
-            *times = times.saturating_add(1);
-            *times
-        };
-        let wait = error.back_off(times);
-        if error.is_conflict() {
-            tracing::debug!(controller = name, object = %key, "it changed in between; looking again");
-        } else {
-            tracing::warn!(controller = name, object = %key, retry_after = ?wait, "{}", error.chain());
-        }
-        Action::requeue(wait)
-    };
-    let stopped = async move {
+    let counters = metrics.controller(controller);
+    counters.serves(&waiting, CONCURRENCY);
+    let failures: Arc<Failures> = Arc::default();
+    let mut looks = JoinSet::new();
+    let mut rounds = Rounds::default();
+    let mut round = tokio::time::interval(ROUND);
+    round.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tokio::select! {
+        () = cache.ready() => {}
         // A dropped sender means the same.
-        drop(stop.wait_for(|stop| *stop).await);
-    };
-    let config = controller::Config::default()
-        .concurrency(CONCURRENCY)
-        .debounce(DEBOUNCE);
-    applier(
-        look,
-        on_error,
-        Arc::new(()),
-        store,
-        work.map(Ok::<_, Infallible>).take_until(stopped),
-        config,
-    )
-    .for_each(|_| futures::future::ready(()))
-    .await;
+        _ = stop.wait_for(|stop| *stop) => return,
+    }
+    loop {
+        let name = tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => break,
+            Some(_) = looks.join_next() => continue,
+            _ = round.tick() => {
+                rounds.go(&cache).into_iter().for_each(|name| backlog.push(name));
+                continue;
+            }
+            name = backlog.next(), if looks.len() < usize::from(CONCURRENCY) => name,
+        };
+        let (namespace, plain) = parts_of(&name);
+        let waited = waiting.take(namespace, plain);
+        let object = cache.at(&name);
+        let awake =
+            object.filter(|object| !object.annotations().contains_key(labels::PAUSED) && !paused(object));
+        let Some(object) = awake else {
+            backlog.done(&name, None, None);
+            continue;
+        };
+        let look = counters.begin(waited);
+        let work = Metered::of(AssertUnwindSafe(reconcile(object)).catch_unwind());
+        let (backlog, failures) = (Arc::clone(&backlog), Arc::clone(&failures));
+        // A task of its own: objects are worked on by all threads, and a defect ends one look, not the controller.
+        looks.spawn(async move {
+            let (result, busy) = work.await;
+            let panicked = result.is_err();
+            let result = result.unwrap_or(Err(ReconcileError::Aborted));
+            look.end(match &result {
+                Ok(Requeue::OnChange) => Outcome::Done,
+                Ok(Requeue::After(_)) => Outcome::Again,
+                Err(_) if panicked => Outcome::Panicked,
+                Err(error) if error.is_terminal() => Outcome::Terminal,
+                Err(_) => Outcome::Failed,
+            });
+            let again = match result {
+                Ok(requeue) => {
+                    lock(&failures).remove(&name);
+                    again(requeue)
+                }
+                Err(error) => Some(wait_after(controller, &name, &error, &failures)),
+            };
+            // Who asks for another look at once has more to do, not the same again.
+            let rests = paced && again != Some(Duration::ZERO);
+            backlog.done(&name, rests.then(|| (busy * PACE).min(LONGEST_REST)), again);
+        });
+    }
+    while looks.join_next().await.is_some() {}
 }
 
-fn action(requeue: Requeue) -> Action {
+/// Says how long to wait after a failure, and tells of it.
+fn wait_after(
+    controller: &'static str,
+    name: &Name,
+    error: &ReconcileError,
+    failures: &Failures,
+) -> Duration {
+    let times = {
+        let mut failures = lock(failures);
+        let times = failures.entry(Arc::clone(name)).or_default();
+        *times = times.saturating_add(1);
+        *times
+    };
+    let wait = error.back_off(times);
+    let object = match parts_of(name) {
+        (Some(namespace), name) => format!("{namespace}/{name}"),
+        (None, name) => name.to_owned(),
+    };
+    if error.is_conflict() {
+        tracing::debug!(controller, object, "it changed in between; looking again");
+    } else {
+        tracing::warn!(controller, object, retry_after = ?wait, "{}", error.chain());
+    }
+    wait
+}
+
+/// Goes round all objects so slowly that each is met once in the time of [`SAFETY_NET`], and the looks spread over it.
+#[derive(Debug, Default)]
+struct Rounds {
+    last: Option<Name>,
+    /// Parts of an object that are still owed.
+    owed: f64,
+}
+
+impl Rounds {
+    /// Names of the objects whose turn has come since the last call, [`ROUND`] ago.
+    fn go<K>(&mut self, cache: &Cache<K>) -> Vec<Name>
+    where
+        K: Resource + Clone + Indexed + Debug + Send + Sync + 'static,
+        K::DynamicType: Eq + Hash + Clone,
+    {
+        #[expect(clippy::cast_precision_loss, reason = "a share of a number of objects")]
+        let all = cache.len() as f64;
+        self.owed += all * ROUND.as_secs_f64() / SAFETY_NET.as_secs_f64();
+        let whole = self.owed.floor();
+        self.owed -= whole;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a whole number, and none below zero"
+        )]
+        let count = whole as usize;
+        let names = cache.after(self.last.as_ref(), count);
+        // At the end it begins anew.
+        self.last = if names.len() < count {
+            None
+        } else {
+            names.last().cloned()
+        };
+        names
+    }
+}
+
+/// Measures for how long a future keeps a processor busy.
+struct Metered<F> {
+    inner: Pin<Box<F>>,
+    busy: Duration,
+}
+
+impl<F: Future> Metered<F> {
+    fn of(inner: F) -> Self {
+        Self {
+            inner: Box::pin(inner),
+            busy: Duration::ZERO,
+        }
+    }
+}
+
+impl<F: Future> Future for Metered<F> {
+    type Output = (F::Output, Duration);
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
+        let begun = Instant::now();
+        let polled = self.inner.as_mut().poll(cx);
+        self.busy += begun.elapsed();
+        polled.map(|output| (output, self.busy))
+    }
+}
+
+/// After which time to look again without a reason.
+fn again(requeue: Requeue) -> Option<Duration> {
     match requeue {
-        Requeue::OnChange => Action::requeue(SAFETY_NET),
-        Requeue::After(time) => Action::requeue(time.max(SignedDuration::ZERO).unsigned_abs()),
+        Requeue::OnChange => None,
+        Requeue::After(time) => Some(time.max(SignedDuration::ZERO).unsigned_abs()),
     }
 }
 
@@ -340,8 +427,8 @@ mod tests {
     #[test]
     fn a_request_in_the_past_is_now() {
         assert_eq!(
-            action(Requeue::After(SignedDuration::from_secs(-5))),
-            Action::requeue(Duration::ZERO)
+            again(Requeue::After(SignedDuration::from_secs(-5))),
+            Some(Duration::ZERO)
         );
     }
 }

@@ -6,12 +6,16 @@ use std::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use k8s_openapi::api::core::v1::{ConfigMap, Node};
+use k8s_openapi::api::{
+    core::v1::{ConfigMap, Node},
+    storage::v1::VolumeAttachment,
+};
 use kube::{
     Api, Client,
+    api::ListParams,
     config::{KubeConfigOptions, Kubeconfig},
 };
 use tokio::{sync::watch, task::JoinSet};
@@ -20,12 +24,16 @@ use super::{
     apply::within,
     cache::Cache,
     effect::{ClusterKey, Target},
+    evict::Memory,
+    machine::turn::Turns,
     runtime::{Queue, ReconcileError},
 };
 use crate::api::v1alpha1::ApiEndpoint;
 
 /// How long a connection to a workload cluster may take to come up.
 const CONNECT: Duration = Duration::from_secs(5);
+/// How long a list of attached volumes is shared.
+const SHARED: Duration = Duration::from_secs(2);
 /// How long a health check may take.
 const PROBE: Duration = Duration::from_secs(3);
 
@@ -34,6 +42,11 @@ pub(crate) struct Workload {
     pub(crate) client: Client,
     pub(crate) nodes: Cache<Node>,
     pub(crate) node_queue: Queue<Node>,
+    /// Pods that were asked to leave and stay.
+    pub(crate) refusals: Memory,
+    /// Which control-plane machine of each cluster is being drained.
+    pub(crate) turns: Turns,
+    attachments: Attachments,
     reachable: AtomicBool,
     facts: tokio::sync::Mutex<Option<Facts>>,
     /// Ends the Node watch and the Node controller.
@@ -65,6 +78,9 @@ impl Workload {
             client,
             nodes,
             node_queue,
+            refusals: Memory::default(),
+            turns: Turns::default(),
+            attachments: Attachments::default(),
             reachable: AtomicBool::new(true),
             facts: tokio::sync::Mutex::new(None),
             stop,
@@ -100,6 +116,18 @@ impl Workload {
         Ok(facts)
     }
 
+    /// Volumes that are attached to each Node, as their `VolumeAttachments` say. Whoever asks within two seconds shares one list: detaching
+    /// volumes of many Nodes costs no more than of one.
+    pub(crate) async fn attachments(&self) -> Result<Arc<BTreeMap<String, Vec<String>>>, ReconcileError> {
+        let mut known = self.attachments.lock().await;
+        if let Some((_, list)) = known.as_ref().filter(|(at, _)| at.elapsed() < SHARED) {
+            return Ok(Arc::clone(list));
+        }
+        let list = Arc::new(list_attachments(&self.client).await?);
+        *known = Some((Instant::now(), Arc::clone(&list)));
+        Ok(list)
+    }
+
     /// Ends its watches. Looks that run now come to their end.
     pub(crate) fn close(&self) {
         let _ = self.stop.send(true);
@@ -112,6 +140,34 @@ impl Workload {
             .unwrap_or_else(PoisonError::into_inner)
             .abort_all();
     }
+}
+
+/// Volumes by Node, and when they were listed.
+type Attachments = tokio::sync::Mutex<Option<(Instant, Arc<BTreeMap<String, Vec<String>>>)>>;
+
+async fn list_attachments(client: &Client) -> Result<BTreeMap<String, Vec<String>>, ReconcileError> {
+    let api: Api<VolumeAttachment> = Api::all(client.clone());
+    let doing = "listing VolumeAttachments".to_owned();
+    let all = match within(doing, api.list(&ListParams::default())).await {
+        Ok(list) => list.items,
+        // An API server without that kind attaches nothing.
+        Err(ReconcileError::Api {
+            source: kube::Error::Api(status),
+            ..
+        }) if status.is_not_found() => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    let mut by_node = BTreeMap::<String, Vec<String>>::new();
+    for attachment in all {
+        let source = &attachment.spec.source;
+        let volume = source.persistent_volume_name.clone();
+        let volume = volume.or(attachment.metadata.name).unwrap_or_default();
+        by_node.entry(attachment.spec.node_name).or_default().push(volume);
+    }
+    for volumes in by_node.values_mut() {
+        volumes.sort();
+    }
+    Ok(by_node)
 }
 
 /// Asks `/readyz`; returns the version that the API server reports, or why it does not answer.
@@ -189,13 +245,58 @@ pub(crate) fn endpoint_of_url(url: &str) -> Option<ApiEndpoint> {
     })
 }
 
-/// Makes a client from the content of a kubeconfig Secret.
-pub(crate) async fn client_from(kubeconfig: &str) -> Result<Client, String> {
+/// Where a process in a pod reaches an API server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FromPod {
+    /// The address.
+    pub(crate) address: ApiEndpoint,
+    /// The name that its certificate bears, if that is not the address.
+    pub(crate) name: Option<String>,
+}
+
+impl FromPod {
+    /// Where machines of a cluster reach it: pods can, too. A name is one of the machines' network, which pods may not be able to resolve: an
+    /// address of a control-plane machine takes its place.
+    pub(crate) fn new(endpoint: &ApiEndpoint, control_plane: Option<&str>) -> Self {
+        let is_name = endpoint.host.parse::<std::net::IpAddr>().is_err();
+        match control_plane.filter(|_| is_name) {
+            Some(address) => Self {
+                address: ApiEndpoint {
+                    host: address.to_owned(),
+                    port: endpoint.port,
+                },
+                name: Some(endpoint.host.clone()),
+            },
+            None => Self {
+                address: endpoint.clone(),
+                name: None,
+            },
+        }
+    }
+
+    /// The address, if a server is at the host's loopback (a published port of a container), which leads nowhere in a pod.
+    fn instead_of(&self, server: &str) -> Option<http::Uri> {
+        let host = endpoint_of_url(server)?.host;
+        let ip = host.parse::<std::net::IpAddr>();
+        let loopback = host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback());
+        loopback.then(|| format!("https://{}", self.address).parse().ok())?
+    }
+}
+
+/// Makes a client from the content of a kubeconfig Secret. A process in a pod says where it reaches the server.
+pub(crate) async fn client_from(kubeconfig: &str, in_pod: Option<&FromPod>) -> Result<Client, String> {
     let kubeconfig: Kubeconfig = crate::yaml::from_str(kubeconfig).map_err(|e| e.to_string())?;
     let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
         .await
         .map_err(|e| e.to_string())?;
+    let there = in_pod.and_then(|at| Some((at.instead_of(&config.cluster_url.to_string())?, &at.name)));
+    if let Some((server, name)) = there {
+        config.cluster_url = server;
+        config.tls_server_name.clone_from(name);
+    }
     config.connect_timeout = Some(CONNECT);
+    // A refused eviction (429) is an answer that the drain waits for, and errors are tried again by whoever planned the request.
+    config.default_retry = false;
     Client::try_from(config).map_err(|e| e.to_string())
 }
 
@@ -259,6 +360,38 @@ mod tests {
             host: host.to_owned(),
             port,
         }
+    }
+
+    #[test]
+    fn a_pod_goes_where_machines_go_when_the_kubeconfig_means_the_hosts_loopback() {
+        let machines = FromPod::new(&endpoint("172.18.0.2", 6443), Some("172.18.0.9"));
+        let of = |server: &str| machines.instead_of(server).map(|uri| uri.to_string());
+        for loopback in [
+            "https://127.0.0.1:32768",
+            "https://localhost:1",
+            "https://[::1]:6443",
+        ] {
+            assert_eq!(
+                of(loopback).as_deref(),
+                Some("https://172.18.0.2:6443/"),
+                "{loopback}"
+            );
+        }
+        assert_eq!(of("https://10.0.0.7:6443"), None);
+        assert_eq!(machines.name, None);
+    }
+
+    #[test]
+    fn a_pod_need_not_resolve_the_names_of_machines() {
+        let named = FromPod::new(&endpoint("dev", 6443), Some("172.18.0.2"));
+        assert_eq!(
+            (named.address, named.name.as_deref()),
+            (endpoint("172.18.0.2", 6443), Some("dev"))
+        );
+        assert_eq!(
+            FromPod::new(&endpoint("dev", 6443), None).address,
+            endpoint("dev", 6443)
+        );
     }
 
     #[test]

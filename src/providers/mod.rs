@@ -6,13 +6,21 @@
 pub mod docker;
 pub mod hollow;
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use async_trait::async_trait;
 use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::Node;
 use serde_json::Value;
 
-use crate::api::v1alpha1::{ApiEndpoint, MachineAddress, NodeImage};
+use crate::{
+    api::v1alpha1::{ApiEndpoint, MachineAddress, NodeImage},
+    time::Timestamp,
+};
+
+/// Field manager of everything that controllers and providers write other than by server-side apply. One name for all of them keeps the
+/// record of who owns which field short (kube-controller-manager: one name, too).
+pub(crate) const FIELD_MANAGER: &str = "machinectl-controller";
 
 /// Which instance: the infrastructure object that stands for it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -75,6 +83,22 @@ pub struct InstanceSpec {
     pub bootstrap: Option<BootstrapData>,
     /// Which try this is, from 1. An instance of an earlier try is replaced.
     pub attempt: i64,
+    /// What is known of the instance already.
+    pub known: Known,
+}
+
+/// What is known of an instance without asking its provider. All of it may be missing, and older than what the provider knows.
+/// Times are whole seconds.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Known {
+    /// The Node that bears the Machine's name in the cluster that holds the objects, as it was last seen there.
+    pub node: Option<Arc<Node>>,
+    /// Since when the instance starts, if it does.
+    pub booting_since: Option<Timestamp>,
+    /// Since when it is ready, if it is.
+    pub ready_since: Option<Timestamp>,
+    /// Since when it is to be deleted, if it is.
+    pub deleting_since: Option<Timestamp>,
 }
 
 /// What an instance is.
@@ -94,6 +118,8 @@ pub struct Instance {
     pub attempt: i64,
     /// Things worth an event, each as (reason, message).
     pub notes: Vec<(String, String)>,
+    /// How long it stays as it is at least, if that is known: nobody needs to look before.
+    pub settled_for: Option<SignedDuration>,
 }
 
 /// How far an instance is.
@@ -123,6 +149,8 @@ pub enum Deletion {
     Gone,
     /// It goes on.
     InProgress,
+    /// It goes on for at least this long.
+    Takes(SignedDuration),
 }
 
 /// Why an actuator could not do what it was asked.
@@ -151,6 +179,15 @@ pub enum ActuatorError {
 }
 
 impl ActuatorError {
+    /// Returns what kind of error it is, in one CamelCase word.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Transient { .. } => "Transient",
+            Self::Throttled { .. } => "Throttled",
+            Self::Terminal { reason, .. } => reason,
+        }
+    }
+
     /// Makes an error that may pass.
     pub fn transient(message: impl Into<String>) -> Self {
         Self::Transient {
@@ -173,6 +210,11 @@ pub trait Actuator: Send + Sync {
     /// Whether an instance needs bootstrap data to come up.
     fn needs_bootstrap(&self) -> bool;
 
+    /// Whether an instance that was ready and is gone may be made again; else its machine has failed.
+    fn may_remake(&self, _spec: &InstanceSpec) -> bool {
+        !self.needs_bootstrap()
+    }
+
     /// Says what the node image of an instance is, so that bootstrap data can be made to fit. Pulls it if it is missing.
     /// `None` for providers without images.
     async fn node_image(&self, infrastructure: &Value) -> Result<Option<NodeImage>, ActuatorError>;
@@ -188,4 +230,4 @@ pub trait Actuator: Send + Sync {
 }
 
 /// Actuators by infrastructure kind.
-pub type Actuators = BTreeMap<String, std::sync::Arc<dyn Actuator>>;
+pub type Actuators = BTreeMap<String, Arc<dyn Actuator>>;

@@ -10,7 +10,12 @@ pub mod tree;
 
 use std::io::{self, IsTerminal, Write};
 
-use crate::error::CommandError;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    error::CommandError,
+    time::{Clock as _, SystemClock},
+};
 
 /// How much is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,11 +30,14 @@ pub enum Loudness {
 
 /// Writes to the terminal.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 pub struct Ui {
     loudness: Loudness,
     colour: bool,
     live: bool,
     interactive: bool,
+    /// Each line of the story is a JSON object.
+    json: bool,
 }
 
 /// A colour of the terminal.
@@ -68,7 +76,24 @@ impl Ui {
             colour: terminal && !no_colour,
             live: terminal && loudness == Loudness::Normal,
             interactive: terminal && io::stdin().is_terminal(),
+            json: false,
         }
+    }
+
+    /// Writes the story for programs: one JSON object a line.
+    pub const fn json(loudness: Loudness) -> Self {
+        Self {
+            loudness,
+            colour: false,
+            live: false,
+            interactive: false,
+            json: true,
+        }
+    }
+
+    /// Whether each line of the story is a JSON object.
+    pub const fn is_json(&self) -> bool {
+        self.json
     }
 
     /// Whether the user can be asked.
@@ -111,21 +136,36 @@ impl Ui {
 
     /// Tells a line of the story.
     pub fn say(&self, line: &str) {
-        if self.loudness > Loudness::Quiet {
-            to_stderr(line);
+        match (self.loudness, self.json) {
+            (Loudness::Quiet, _) => {}
+            (_, true) => to_stderr(&json_line("INFO", line, Map::new())),
+            (_, false) => to_stderr(line),
         }
     }
 
     /// Tells of something that may be wrong.
     pub fn warn(&self, line: &str) {
-        if self.loudness > Loudness::Quiet {
-            to_stderr(&format!("{} {line}", self.paint(Colour::Yellow, "warning:")));
+        match (self.loudness, self.json) {
+            (Loudness::Quiet, _) => {}
+            (_, true) => to_stderr(&json_line("WARN", line, Map::new())),
+            (_, false) => to_stderr(&format!("{} {line}", self.paint(Colour::Yellow, "warning:"))),
         }
     }
 
     /// Tells an error: what happened, why, and what to type next.
     pub fn error(&self, error: &CommandError) {
-        to_stderr(&self.describe_error(error));
+        if !self.json {
+            return to_stderr(&self.describe_error(error));
+        }
+        let mut causes = Vec::new();
+        let mut cause = std::error::Error::source(error);
+        while let Some(source) = cause {
+            causes.push(source.to_string());
+            cause = source.source();
+        }
+        let fields = json!({ "causes": causes, "hints": error.hints });
+        let more = Map::from_iter([("fields".to_owned(), fields)]);
+        to_stderr(&json_line("ERROR", &error.message, more));
     }
 
     /// Gives a text a colour of standard error.
@@ -157,6 +197,17 @@ impl Ui {
     }
 }
 
+/// A line for programs: when, how important, what; and more.
+pub(crate) fn json_line(level: &str, message: &str, more: Map<String, Value>) -> String {
+    let mut line = Map::from_iter([
+        ("timestamp".to_owned(), SystemClock.now().to_string().into()),
+        ("level".to_owned(), level.into()),
+        ("message".to_owned(), message.into()),
+    ]);
+    line.extend(more);
+    Value::Object(line).to_string()
+}
+
 /// Writes a line to standard error. Nobody can be told when that fails.
 pub(crate) fn to_stderr(line: &str) {
     let _gone = writeln!(io::stderr().lock(), "{line}");
@@ -177,6 +228,7 @@ mod tests {
             colour: false,
             live: false,
             interactive: false,
+            json: false,
         }
     }
 

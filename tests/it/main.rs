@@ -11,3 +11,6 @@ mod architecture;
 mod cli;
 mod controllers;
 mod docker;
+mod install;
+mod pivot;
+mod proxy;

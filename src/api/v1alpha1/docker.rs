@@ -31,7 +31,8 @@ use crate::api::{duration::Duration, schema};
 pub struct DockerMachineSpec {
     /// Cluster that the container belongs to. The container of its first control-plane machine bears the same name.
     pub cluster_name: String,
-    /// Name of the container, and so of the Node.
+    /// Name of the container, and so of the Node. In a template it has no meaning: each machine has its own.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub container_name: String,
     /// Node image, for example kindest/node:v1.33.1.
     pub image: String,

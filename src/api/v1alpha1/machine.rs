@@ -60,6 +60,10 @@ pub struct MachineSpec {
     /// Points in the machine's deletion at which others hold it up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifecycle_hooks: Option<LifecycleHooks>,
+    /// Labels and annotations that the Node gets in addition to its own. What is taken away here stays on the Node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::template_metadata")]
+    pub metadata: Option<TemplateMetadata>,
     /// Taints that the Node gets in addition to its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::taints")]

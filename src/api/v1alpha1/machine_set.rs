@@ -1,6 +1,6 @@
 //! `MachineSet`: a number of equal machines.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,8 @@ use crate::api::schema;
     category = "machine-api",
     status = "MachineSetStatus",
     derive = "PartialEq",
+    validation = Rule::new("!has(self.spec.selector) || !has(self.spec.selector.matchLabels) || self.spec.selector.matchLabels.all(k, has(self.spec.template) && has(self.spec.template.metadata) && has(self.spec.template.metadata.labels) && k in self.spec.template.metadata.labels && self.spec.template.metadata.labels[k] == self.spec.selector.matchLabels[k])").message("spec.template.metadata.labels must have all labels of spec.selector: the machines would not be found"),
+    validation = Rule::new("!has(oldSelf.spec.selector) || (has(self.spec.selector) && self.spec.selector == oldSelf.spec.selector)").message("spec.selector is immutable: machines would be lost to the set"),
     scale(
         spec_replicas_path = ".spec.replicas",
         status_replicas_path = ".status.replicas",
@@ -60,7 +62,7 @@ pub struct MachineSetSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub min_ready_seconds: Option<i32>,
-    /// Whether Failed machines are replaced. Default false.
+    /// Whether Failed machines are replaced: one fifth of the set at a time, at least one. Default false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replace_failed: Option<bool>,
 }
@@ -88,6 +90,12 @@ pub struct MachineSetStatus {
     /// The selector as text, for the scale subresource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,
+    /// How often in a row Failed machines were replaced without a machine coming up. The pause before the next time grows with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_replacements: Option<i32>,
+    /// When Failed machines were last replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failed_replacement: Option<Time>,
     /// The generation that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
@@ -95,4 +103,12 @@ pub struct MachineSetStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
+}
+
+impl MachineSet {
+    /// The Cluster that the machines join: that of the set, else that of its template.
+    pub fn cluster_name(&self) -> Option<&str> {
+        let own = self.spec.cluster_name.as_deref();
+        own.or(self.spec.template.spec.cluster_name.as_deref())
+    }
 }

@@ -186,7 +186,8 @@ fn validate_annotations(annotations: Option<&Value>, path: &str) -> Vec<FieldErr
     errors
 }
 
-fn validate_finalizers(finalizers: Option<&Value>, path: &str) -> Vec<FieldError> {
+/// Checks finalizers. Those of custom resources need no domain, as in the API server.
+fn validate_finalizers(finalizers: Option<&Value>, path: &str, custom: bool) -> Vec<FieldError> {
     const STANDARD: &[&str] = &["kubernetes", "orphan", "foregroundDeletion"];
     let mut errors = Vec::new();
     let names: Vec<&str> = finalizers
@@ -198,7 +199,7 @@ fn validate_finalizers(finalizers: Option<&Value>, path: &str) -> Vec<FieldError
     for (index, name) in names.iter().enumerate() {
         let at = format!("{path}[{index}]");
         let problems = qualified_name_problems(name);
-        if problems.is_empty() && !name.contains('/') && !STANDARD.contains(name) {
+        if problems.is_empty() && !custom && !name.contains('/') && !STANDARD.contains(name) {
             errors.push(FieldError::invalid(
                 at,
                 *name,
@@ -268,8 +269,8 @@ fn validate_owners(owners: Option<&Value>, path: &str) -> Vec<FieldError> {
     errors
 }
 
-/// Checks the metadata of a new object.
-pub(crate) fn validate(object: &Value, rule: NameRule, namespaced: bool) -> Vec<FieldError> {
+/// Checks the metadata of a new object. `custom`: it is one of a custom resource.
+pub(crate) fn validate(object: &Value, rule: NameRule, namespaced: bool, custom: bool) -> Vec<FieldError> {
     let empty = Value::Null;
     let meta = object.get("metadata").unwrap_or(&empty);
     let mut errors = Vec::new();
@@ -331,7 +332,11 @@ pub(crate) fn validate(object: &Value, rule: NameRule, namespaced: bool) -> Vec<
         meta.get("ownerReferences"),
         "metadata.ownerReferences",
     ));
-    errors.extend(validate_finalizers(meta.get("finalizers"), "metadata.finalizers"));
+    errors.extend(validate_finalizers(
+        meta.get("finalizers"),
+        "metadata.finalizers",
+        custom,
+    ));
     errors
 }
 
@@ -409,7 +414,7 @@ mod tests {
     #[test]
     fn bad_names_are_told_in_the_servers_words() {
         let object = json!({"metadata": {"name": "UPPER", "namespace": "a", "labels": {"bad key!": "x"}}});
-        let errors = told(&validate(&object, NameRule::Subdomain, true));
+        let errors = told(&validate(&object, NameRule::Subdomain, true, false));
         assert_eq!(errors.len(), 2);
         assert!(
             errors[0].starts_with("metadata.name: Invalid value: \"UPPER\": a lowercase RFC 1123 subdomain")
@@ -421,7 +426,12 @@ mod tests {
 
     #[test]
     fn a_name_or_a_prefix_is_needed() {
-        let errors = told(&validate(&json!({"metadata": {}}), NameRule::Subdomain, false));
+        let errors = told(&validate(
+            &json!({"metadata": {}}),
+            NameRule::Subdomain,
+            false,
+            false,
+        ));
         assert_eq!(
             errors,
             ["metadata.name: Required value: name or generateName is required"]
@@ -456,10 +466,19 @@ mod tests {
     #[test]
     fn finalizers_are_qualified_names() {
         assert_eq!(
-            validate_finalizers(Some(&json!(["short"])), "metadata.finalizers").len(),
+            validate_finalizers(Some(&json!(["short"])), "metadata.finalizers", false).len(),
             1
         );
-        assert!(validate_finalizers(Some(&json!(["a.b/c", "orphan"])), "metadata.finalizers").is_empty());
+        assert!(
+            validate_finalizers(Some(&json!(["a.b/c", "orphan"])), "metadata.finalizers", false).is_empty()
+        );
+        assert!(
+            validate_finalizers(Some(&json!(["machine.crit.sh"])), "metadata.finalizers", true).is_empty()
+        );
+        assert_eq!(
+            validate_finalizers(Some(&json!(["no name"])), "metadata.finalizers", true).len(),
+            1
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! [`Registry`] is the set of them at one moment.
 
 mod events;
+mod habits;
 mod hooks;
 mod kinds;
 pub(crate) mod meta;

@@ -3,8 +3,9 @@
 //!
 //! Order of use: [`ResourceInfo::decode`], prune, defaults, managed fields, `prepare_*`, `validate_*`.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use super::super::object::meta::same_fields;
 use super::super::schema::{FieldError, Structural};
 use super::{Part, ResourceInfo, meta, wire};
 
@@ -94,15 +95,12 @@ impl ResourceInfo {
                 }
             }
             Part::Status => {
-                let status = new.get("status").cloned();
-                let meta = new.get("metadata").cloned();
-                *new = old.clone();
-                match status {
-                    Some(status) => new["status"] = status,
-                    None => remove(new, "status"),
+                let mut sent = fields_of(std::mem::replace(new, without(old, &["status"])));
+                if let Some(status) = sent.remove("status") {
+                    new["status"] = status;
                 }
-                if let Some(meta) = meta {
-                    self.keep_status_metadata(new, &meta);
+                if let Some(meta) = sent.remove("metadata") {
+                    self.keep_status_metadata(new, fields_of(meta));
                 }
                 if let Some(hooks) = self.hooks {
                     hooks.prepare_status_update(new, old);
@@ -113,7 +111,7 @@ impl ResourceInfo {
 
     /// Takes over the metadata that a write of the status may change: all of it for built-in kinds, only what the
     /// server itself keeps for custom ones.
-    fn keep_status_metadata(&self, object: &mut Value, sent: &Value) {
+    fn keep_status_metadata(&self, object: &mut Value, mut sent: Map<String, Value>) {
         let fields: &[&str] = if self.custom {
             &["managedFields", "resourceVersion"]
         } else {
@@ -130,37 +128,29 @@ impl ResourceInfo {
             return;
         };
         for field in fields {
-            match sent.get(*field) {
-                Some(value) => meta.insert((*field).to_owned(), value.clone()),
+            match sent.remove(*field) {
+                Some(value) => meta.insert((*field).to_owned(), value),
                 None => meta.remove(*field),
             };
         }
     }
 
     fn content_differs(&self, new: &Value, old: &Value) -> bool {
-        let content = |object: &Value| -> serde_json::Map<String, Value> {
-            object
-                .as_object()
-                .into_iter()
-                .flatten()
-                .filter(|(key, _)| {
-                    if self.custom {
-                        !matches!(key.as_str(), "metadata" | "apiVersion" | "kind")
-                            && (!self.status || *key != "status")
-                    } else {
-                        // Kinds that count generations compare their spec, or all content if they have none.
-                        !matches!(key.as_str(), "metadata" | "apiVersion" | "kind" | "status")
-                    }
-                })
-                .map(|(key, value)| (key.clone(), value.clone()))
-                .collect()
+        // Kinds that count generations compare their spec, or all content if they have none.
+        let counts = |key: &str, _: &Value| match key {
+            "metadata" | "apiVersion" | "kind" => false,
+            "status" => self.custom && !self.status,
+            _ => true,
         };
-        content(new) != content(old)
+        match (new.as_object(), old.as_object()) {
+            (Some(new), Some(old)) => !same_fields(new, old, counts),
+            _ => false,
+        }
     }
 
     /// Says what is wrong with a new object.
     pub fn validate_create(&self, object: &Value) -> Vec<FieldError> {
-        let mut errors = meta::validate(object, self.name_rule, self.namespaced);
+        let mut errors = meta::validate(object, self.name_rule, self.namespaced, self.custom);
         if let Some(hooks) = self.hooks {
             errors.extend(hooks.validate(object, None));
         }
@@ -222,6 +212,22 @@ pub fn scale_schema() -> &'static Structural {
         Structural::compile(&super::schemas::inlined(definition))
             .unwrap_or_else(|_| Structural::preserve_all())
     })
+}
+
+fn fields_of(object: Value) -> Map<String, Value> {
+    match object {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    }
+}
+
+/// A copy of an object without some of its fields.
+fn without(object: &Value, fields: &[&str]) -> Value {
+    let Value::Object(all) = object else {
+        return object.clone();
+    };
+    let kept = all.iter().filter(|(key, _)| !fields.contains(&key.as_str()));
+    Value::Object(kept.map(|(key, value)| (key.clone(), value.clone())).collect())
 }
 
 fn remove(object: &mut Value, field: &str) {

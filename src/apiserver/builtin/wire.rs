@@ -1,203 +1,15 @@
 //! How objects of built-in kinds look on the wire: what the API server leaves out when empty, what it always writes,
 //! and what it says of values of the wrong type. It follows the type definitions, so it must know no kind itself
-//! beyond the tables below. It must not drop unknown fields; the schema does that.
+//! beyond the tables of `habits`. It must not drop unknown fields; the schema does that.
 
-use std::collections::HashSet;
 use std::sync::{LazyLock, OnceLock};
 
 use serde_json::{Map, Value, json};
 
+use super::habits::{Habit, habits};
 use super::schemas::{self, REFERENCE};
 use super::{ResourceInfo, SchemaSource};
 use crate::time::Timestamp;
-
-/// Optional fields whose value is a struct: Go writes them even if they are empty. `Type.field`.
-static ALWAYS_STRUCTS: LazyLock<HashSet<&str>> = LazyLock::new(|| {
-    HashSet::from([
-        "Pod.spec",
-        "Pod.status",
-        "Node.spec",
-        "Node.status",
-        "Namespace.spec",
-        "Namespace.status",
-        "Service.spec",
-        "Service.status",
-        "ServiceStatus.loadBalancer",
-        "Deployment.spec",
-        "Deployment.status",
-        "DeploymentSpec.strategy",
-        "DaemonSet.spec",
-        "DaemonSet.status",
-        "DaemonSetSpec.updateStrategy",
-        "ReplicaSet.spec",
-        "ReplicaSet.status",
-        "ReplicaSetSpec.template",
-        "StatefulSet.spec",
-        "StatefulSet.status",
-        "StatefulSetSpec.updateStrategy",
-        "PodTemplateSpec.metadata",
-        "PodTemplateSpec.spec",
-        "Container.resources",
-        "EphemeralContainer.resources",
-        "NodeStatus.daemonEndpoints",
-        "NodeStatus.nodeInfo",
-        "NodeDaemonEndpoints.kubeletEndpoint",
-        "Event.source",
-        "Event.deprecatedSource",
-        "Event.regarding",
-        "Lease.spec",
-        "PodDisruptionBudget.spec",
-        "PodDisruptionBudget.status",
-        "ContainerStatus.state",
-        "ContainerStatus.lastState",
-        "PersistentVolumeClaim.spec",
-        "PersistentVolumeClaim.status",
-        "PersistentVolumeClaimSpec.resources",
-        "PersistentVolume.spec",
-        "PersistentVolume.status",
-        "CertificateSigningRequest.status",
-        "VolumeAttachment.status",
-        "SelfSubjectAccessReview.status",
-        "SubjectAccessReview.status",
-        "LocalSubjectAccessReview.status",
-        "SelfSubjectRulesReview.status",
-        "TokenReview.status",
-        "TokenReviewStatus.user",
-        "SelfSubjectReview.status",
-        "SelfSubjectReviewStatus.userInfo",
-        "Endpoint.conditions",
-        "Scale.spec",
-        "Scale.status",
-    ])
-});
-
-/// Optional fields that are written even if they are empty: times and lists as null, strings as "".
-static ALWAYS_OTHERS: LazyLock<HashSet<&str>> = LazyLock::new(|| {
-    HashSet::from([
-        "Event.firstTimestamp",
-        "Event.lastTimestamp",
-        "Event.eventTime",
-        "Event.reportingComponent",
-        "Event.reportingInstance",
-        "Event.deprecatedFirstTimestamp",
-        "Event.deprecatedLastTimestamp",
-        "NodeCondition.lastHeartbeatTime",
-        "NodeCondition.lastTransitionTime",
-        "PodCondition.lastProbeTime",
-        "PodCondition.lastTransitionTime",
-        "DeploymentCondition.lastUpdateTime",
-        "DeploymentCondition.lastTransitionTime",
-        "ReplicaSetCondition.lastTransitionTime",
-        "DaemonSetCondition.lastTransitionTime",
-        "StatefulSetCondition.lastTransitionTime",
-        "PersistentVolumeClaimCondition.lastProbeTime",
-        "PersistentVolumeClaimCondition.lastTransitionTime",
-        "NamespaceCondition.lastTransitionTime",
-        "CertificateSigningRequestCondition.lastUpdateTime",
-        "CertificateSigningRequestCondition.lastTransitionTime",
-        "ContainerStateRunning.startedAt",
-        "ContainerStateTerminated.startedAt",
-        "ContainerStateTerminated.finishedAt",
-        "CustomResourceDefinitionCondition.lastTransitionTime",
-        "Role.rules",
-        "ClusterRole.rules",
-        "EndpointSlice.ports",
-        "StatefulSetStatus.availableReplicas",
-    ])
-});
-
-/// Strings that are pointers in Go: an empty one is kept. The others are left out when empty.
-static KEPT_STRINGS: LazyLock<HashSet<&str>> = LazyLock::new(|| {
-    HashSet::from([
-        "PersistentVolumeClaimSpec.storageClassName",
-        "PersistentVolumeClaimSpec.volumeMode",
-        "PersistentVolumeClaimSpec.volumeAttributesClassName",
-        "PodSpec.runtimeClassName",
-        "LeaseSpec.holderIdentity",
-        "LeaseSpec.preferredHolder",
-        "LeaseSpec.strategy",
-        "ServicePort.appProtocol",
-        "EndpointPort.name",
-        "EndpointPort.protocol",
-        "EndpointPort.appProtocol",
-        "Endpoint.hostname",
-        "Endpoint.nodeName",
-        "Endpoint.zone",
-        "HostPathVolumeSource.type",
-        "PodSpec.hostnameOverride",
-        "VolumeAttachmentSource.persistentVolumeName",
-    ])
-});
-
-/// Booleans and numbers that are plain values in Go: false and 0 are left out. The others are pointers.
-static DROPPED_ZEROS: LazyLock<HashSet<&str>> = LazyLock::new(|| {
-    HashSet::from([
-        "ObjectMeta.generation",
-        "PodSpec.hostNetwork",
-        "PodSpec.hostPID",
-        "PodSpec.hostIPC",
-        "Container.stdin",
-        "Container.stdinOnce",
-        "Container.tty",
-        "EphemeralContainer.stdin",
-        "EphemeralContainer.stdinOnce",
-        "EphemeralContainer.tty",
-        "NodeSpec.unschedulable",
-        "ContainerPort.hostPort",
-        "ServicePort.nodePort",
-        "Probe.initialDelaySeconds",
-        "Probe.timeoutSeconds",
-        "Probe.periodSeconds",
-        "Probe.successThreshold",
-        "Probe.failureThreshold",
-        "DeploymentSpec.minReadySeconds",
-        "DeploymentSpec.paused",
-        "DeploymentStatus.observedGeneration",
-        "DeploymentStatus.replicas",
-        "DeploymentStatus.updatedReplicas",
-        "DeploymentStatus.readyReplicas",
-        "DeploymentStatus.availableReplicas",
-        "DeploymentStatus.unavailableReplicas",
-        "DaemonSetSpec.minReadySeconds",
-        "DaemonSetStatus.observedGeneration",
-        "DaemonSetStatus.updatedNumberScheduled",
-        "DaemonSetStatus.numberAvailable",
-        "DaemonSetStatus.numberUnavailable",
-        "ReplicaSetSpec.minReadySeconds",
-        "ReplicaSetStatus.fullyLabeledReplicas",
-        "ReplicaSetStatus.readyReplicas",
-        "ReplicaSetStatus.availableReplicas",
-        "ReplicaSetStatus.observedGeneration",
-        "StatefulSetSpec.minReadySeconds",
-        "StatefulSetStatus.observedGeneration",
-        "StatefulSetStatus.readyReplicas",
-        "StatefulSetStatus.currentReplicas",
-        "StatefulSetStatus.updatedReplicas",
-        "PodDisruptionBudgetStatus.observedGeneration",
-        "PodStatus.observedGeneration",
-        "PodCondition.observedGeneration",
-        "Condition.observedGeneration",
-        "Event.count",
-        "EventSeries.count",
-        "Event.deprecatedCount",
-        "ServiceSpec.publishNotReadyAddresses",
-        "ServiceSpec.healthCheckNodePort",
-        "PriorityClass.globalDefault",
-        "ScaleSpec.replicas",
-        "ContainerStateTerminated.signal",
-        "ContainerImage.sizeBytes",
-        "SubjectAccessReviewStatus.denied",
-        "TokenReviewStatus.authenticated",
-        "GCEPersistentDiskVolumeSource.partition",
-        "AWSElasticBlockStoreVolumeSource.partition",
-        "ISCSIVolumeSource.chapAuthDiscovery",
-        "ISCSIVolumeSource.chapAuthSession",
-        "ISCSIPersistentVolumeSource.chapAuthDiscovery",
-        "ISCSIPersistentVolumeSource.chapAuthSession",
-        "ScaleIOVolumeSource.sslEnabled",
-        "ScaleIOPersistentVolumeSource.sslEnabled",
-    ])
-});
 
 impl ResourceInfo {
     /// Returns the name of the root type and the type definitions of a built-in kind; empty for custom ones.
@@ -243,10 +55,26 @@ struct Definitions {
     map: Map<String, Value>,
 }
 
-/// Where the walk is: the innermost struct and the path from the root, for messages.
+/// Where the walk is, for messages: the innermost struct, and a field below what is above. At the root neither is.
+#[derive(Clone, Copy, Default)]
 struct At<'a> {
     struct_name: &'a str,
-    path: String,
+    above: Option<&'a Self>,
+    field: &'a str,
+}
+
+impl At<'_> {
+    fn is_root(&self) -> bool {
+        self.above.is_none()
+    }
+
+    /// The path from the root.
+    fn path(&self) -> String {
+        match self.above {
+            Some(above) if !above.is_root() => format!("{}.{}", above.path(), self.field),
+            _ => self.field.to_owned(),
+        }
+    }
 }
 
 /// Brings an object into the form in which the API server writes it.
@@ -259,11 +87,7 @@ pub(super) fn canonical(
     object: &mut Value,
 ) -> Result<(), String> {
     let reference = json!({"$ref": format!("{REFERENCE}{type_name}")});
-    let at = At {
-        struct_name: "",
-        path: String::new(),
-    };
-    walk(definitions, &reference, object, &at)
+    walk(definitions, &reference, object, &At::default())
 }
 
 /// The same for the metadata of a custom resource, whose other fields have their own schema.
@@ -354,12 +178,13 @@ fn mismatch(value: &Value, wanted: &str, at: &At<'_>) -> String {
         Value::Number(n) if wanted.starts_with("int") => format!("number {n}"),
         other => go_value(other).to_owned(),
     };
-    if at.path.is_empty() {
+    if at.is_root() {
         format!("json: cannot unmarshal {shown} into Go value of type {wanted}")
     } else {
         format!(
             "json: cannot unmarshal {shown} into Go struct field {}.{} of type {wanted}",
-            at.struct_name, at.path
+            at.struct_name,
+            at.path()
         )
     }
 }
@@ -471,17 +296,13 @@ fn walk_struct(
         return Err(mismatch(value, &go_struct(name), at));
     };
     let short = short(name);
-    let required = |field: &str| {
-        definition["required"]
-            .as_array()
-            .is_some_and(|fields| fields.iter().any(|known| known == field))
-    };
+    let habits = habits(short);
+    let has = |field: &str, habit: Habit| habits.contains(&(field, habit));
+    let required = definition["required"].as_array().map_or(&[][..], Vec::as_slice);
     for (field, schema) in definition["properties"].as_object().into_iter().flatten() {
-        let path = format!("{short}.{field}");
-        let always = required(field)
-            || (field == "metadata" && at.path.is_empty())
-            || ALWAYS_STRUCTS.contains(path.as_str())
-            || ALWAYS_OTHERS.contains(path.as_str());
+        let always = required.iter().any(|known| known == field)
+            || (field == "metadata" && at.is_root())
+            || has(field, Habit::Always);
         if object.get(field).is_none_or(Value::is_null) {
             object.remove(field);
             if always {
@@ -494,31 +315,23 @@ fn walk_struct(
             continue;
         };
         if !inner.is_null() {
-            let deeper = if at.path.is_empty() {
-                field.clone()
-            } else {
-                format!("{}.{field}", at.path)
+            let below = At {
+                struct_name: short,
+                above: Some(at),
+                field,
             };
-            walk(
-                definitions,
-                schema,
-                inner,
-                &At {
-                    struct_name: short,
-                    path: deeper,
-                },
-            )?;
+            walk(definitions, schema, inner, &below)?;
         }
         let empty = match &*inner {
-            Value::String(text) => text.is_empty() && !KEPT_STRINGS.contains(path.as_str()),
+            Value::String(text) => text.is_empty() && !has(field, Habit::KeptEmpty),
             Value::Array(items) => items.is_empty(),
             Value::Object(entries) => entries.is_empty() && is_map(schema),
             Value::Bool(false) => {
                 // Nearly all sources of volumes have this as a plain value.
                 (field == "readOnly" && !matches!(short, "AzureDiskVolumeSource" | "CSIVolumeSource"))
-                    || DROPPED_ZEROS.contains(path.as_str())
+                    || has(field, Habit::DroppedZero)
             }
-            Value::Number(n) => n.as_i64() == Some(0) && DROPPED_ZEROS.contains(path.as_str()),
+            Value::Number(n) => n.as_i64() == Some(0) && has(field, Habit::DroppedZero),
             _ => false,
         };
         if empty && !always {
@@ -611,6 +424,9 @@ fn time(value: &mut Value, micro: bool) -> Result<(), String> {
             ));
         }
     };
+    if !micro && is_canonical(text) {
+        return Ok(());
+    }
     let form = if micro {
         "%Y-%m-%dT%H:%M:%S%.6fZ"
     } else {
@@ -618,6 +434,20 @@ fn time(value: &mut Value, micro: bool) -> Result<(), String> {
     };
     *value = parsed.strftime(form).to_string().into();
     Ok(())
+}
+
+/// Whether a time that can be read is written as the API server writes it. A leap second is not.
+fn is_canonical(text: &str) -> bool {
+    let text = text.as_bytes();
+    let marks = [
+        (4, b'-'),
+        (7, b'-'),
+        (10, b'T'),
+        (13, b':'),
+        (16, b':'),
+        (19, b'Z'),
+    ];
+    text.len() == 20 && marks.iter().all(|(at, mark)| text[*at] == *mark) && text[17] != b'6'
 }
 
 /// Microseconds must be written out with six digits.
@@ -762,5 +592,15 @@ mod tests {
             decode("leases", spec("2026-01-01T01:00:00.000000+01:00")).expect("time")["spec"]["acquireTime"],
             "2026-01-01T00:00:00.000000Z"
         );
+        for (time, wanted) in [
+            ("2026-01-01T01:00:00Z", "2026-01-01T01:00:00Z"),
+            ("2026-01-01t01:00:00z", "2026-01-01T01:00:00Z"),
+            ("2026-01-01T01:00:00.5Z", "2026-01-01T01:00:00Z"),
+            ("2026-01-01T01:00:00+01:00", "2026-01-01T00:00:00Z"),
+        ] {
+            let object = json!({"metadata": {"creationTimestamp": time}});
+            let decoded = decode("configmaps", object).expect("time");
+            assert_eq!(decoded["metadata"]["creationTimestamp"], wanted);
+        }
     }
 }

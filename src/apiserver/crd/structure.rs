@@ -364,15 +364,19 @@ fn value_only(schema: &Value, path: &str, errors: &mut Vec<FieldError>) {
     }
 }
 
-/// Returns a rule as the API server shows it: with the Go names of its fields.
-fn shown(rule: &Value) -> Value {
-    // The order is Go's, so this is text, not a map.
-    let text = |field: &str| rule[field].as_str().unwrap_or_default().to_owned();
-    json!({
-        "Rule": text("rule"), "Message": text("message"), "MessageExpression": text("messageExpression"),
-        "Reason": rule.get("reason").cloned().unwrap_or_default(), "FieldPath": text("fieldPath"),
-        "OptionalOldSelf": rule.get("optionalOldSelf").cloned().unwrap_or_default(),
-    })
+/// Returns a rule as the API server shows it: with the Go names of its fields, in Go's order.
+fn shown(rule: &Value) -> String {
+    let text = |field: &str| json!(rule[field].as_str().unwrap_or_default());
+    let value = |field: &str| rule.get(field).cloned().unwrap_or_default();
+    format!(
+        r#"{{"Rule":{},"Message":{},"MessageExpression":{},"Reason":{},"FieldPath":{},"OptionalOldSelf":{}}}"#,
+        text("rule"),
+        text("message"),
+        text("messageExpression"),
+        value("reason"),
+        text("fieldPath"),
+        value("optionalOldSelf")
+    )
 }
 
 /// Puts a compiler's error at its place in the definition.
@@ -385,7 +389,7 @@ fn placed(mut fault: FieldError, schema: &Value, path: &str) -> FieldError {
         && let Some(rule) = follow(schema, before.trim_end_matches('.'))
             .and_then(|s| s["x-kubernetes-validations"].get(index))
     {
-        fault.value = Some(shown(rule));
+        fault.shown = Some(shown(rule));
     }
     fault.field = if fault.field == "<nil>" {
         path.to_owned()
@@ -424,11 +428,14 @@ fn constant_rules(schema: &Value, path: &str, errors: &mut Vec<FieldError>) {
     {
         let source = rule["rule"].as_str().unwrap_or_default();
         if evaluates_to_no_verdict(source) {
-            errors.push(FieldError::invalid(
-                format!("{path}.x-kubernetes-validations[{index}].rule"),
-                shown(rule),
-                "cel expression must evaluate to a bool",
-            ));
+            errors.push(FieldError {
+                shown: Some(shown(rule)),
+                ..FieldError::invalid(
+                    format!("{path}.x-kubernetes-validations[{index}].rule"),
+                    rule.clone(),
+                    "cel expression must evaluate to a bool",
+                )
+            });
         }
     }
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {

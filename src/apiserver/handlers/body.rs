@@ -1,5 +1,9 @@
 //! From the bytes of a request to an object in the form in which it is kept. It must not change anything else.
 
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 use super::super::builtin::ResourceInfo;
@@ -42,6 +46,67 @@ pub(crate) fn parse(call: &Call, kind: &str) -> Result<Value, ApiError> {
             decoded.map_err(|e| undecodable(call, kind, &e))
         }
         _ => Err(ApiError::unsupported_media_type(&MEDIA_TYPES)),
+    }
+}
+
+/// A JSON value without fields that are there twice.
+pub(crate) struct Unique(pub(crate) Value);
+
+impl<'de> Deserialize<'de> for Unique {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(UniqueVisitor).map(Self)
+    }
+}
+
+struct UniqueVisitor;
+
+impl<'de> Visitor<'de> for UniqueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON value without double fields")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(Unique(item)) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Value::Array(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
+        let mut map = serde_json::Map::new();
+        while let Some((key, Unique(value))) = fields.next_entry::<String, Unique>()? {
+            if map.insert(key, value).is_some() {
+                return Err(de::Error::custom("a field is there twice"));
+            }
+        }
+        Ok(Value::Object(map))
     }
 }
 
@@ -215,8 +280,8 @@ pub(crate) fn normalise(info: &ResourceInfo, object: &mut Value) -> Result<Vec<S
     Ok(unknown)
 }
 
-/// Reads an object that is to be stored. Returns it with warnings about what was dropped.
-pub(crate) fn object(call: &Call, validation: Validation) -> Result<(Value, Vec<String>), ApiError> {
+/// Reads an object that is to be stored. The client is warned of what was dropped.
+pub(crate) fn object(call: &Call, validation: Validation) -> Result<Value, ApiError> {
     let info = &call.info;
     let mut object = parse(call, &info.kind)?;
     // What a message of a known kind holds is known, or has been passed over.
@@ -234,8 +299,8 @@ pub(crate) fn object(call: &Call, validation: Validation) -> Result<(Value, Vec<
         ApiError::bad_request(message)
     };
     let unknown = normalise(info, &mut object).map_err(|e| cannot(&e))?;
-    let warnings = unknown_fields(&unknown, validation).map_err(|e| cannot(&e))?;
-    Ok((object, warnings))
+    call.warn(unknown_fields(&unknown, validation).map_err(|e| cannot(&e))?);
+    Ok(object)
 }
 
 /// Says what unknown fields lead to: warnings, or an error in the API server's words.

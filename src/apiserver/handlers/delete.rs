@@ -12,6 +12,8 @@ use super::super::{CRDS, NAMESPACES, Server, crd, gc, namespaces};
 use super::options::{DeleteOptions, Propagation};
 use super::{load, to_stored, write_error};
 
+const PODS: &str = "pods";
+
 /// What became of an object that was to be removed.
 pub(crate) enum Removal {
     /// It is gone; this was its last state.
@@ -42,7 +44,7 @@ pub(crate) async fn remove(
         let object = load(info, &stored);
         check_preconditions(info, &object, options)?;
         let now = server.now();
-        let (next, done) = next_state(server, info, &object, options, now);
+        let (mut next, done) = next_state(server, info, &object, options, now);
         if options.dry_run {
             return Ok(if done {
                 Removal::Gone(next)
@@ -57,18 +59,18 @@ pub(crate) async fn remove(
         let change = if done {
             Change::Delete(to_stored(info, object))
         } else {
-            Change::Put(to_stored(info, next))
+            Change::Put(to_stored(info, next.clone()))
         };
         match server
             .commit(stored.key.clone(), Expect::Version(stored.version), change)
             .await
         {
             Ok(stored) => {
-                let object = load(info, &stored);
                 return Ok(if done {
-                    Removal::Gone(object)
+                    meta::set(&mut next, "resourceVersion", &stored.version.to_string());
+                    Removal::Gone(next)
                 } else {
-                    Removal::Pending(object)
+                    Removal::Pending(load(info, &stored))
                 });
             }
             Err(error) => write_error(error)?,
@@ -131,12 +133,16 @@ fn next_state(
         }
         return (next, false);
     }
+    if info.storage_group_resource == PODS {
+        // Who removes it is told that it had no time left.
+        meta::mark_deleting(&mut next, now, 0);
+    }
     (next, true)
 }
 
 /// Returns for how many seconds an object may go on living, if its kind knows such a thing.
 fn grace_seconds(info: &ResourceInfo, object: &Value, options: &DeleteOptions) -> Option<i64> {
-    if info.storage_group_resource != "pods" {
+    if info.storage_group_resource != PODS {
         return None;
     }
     let text = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default();
@@ -202,7 +208,7 @@ pub(crate) async fn remove_in_background(server: &Server, stored: &Arc<Stored>) 
 
 /// The same, but the dependents go before it.
 pub(crate) async fn remove_in_foreground(server: &Server, stored: &Arc<Stored>) {
-    let has_dependents = !server.store().dependents(&stored.uid).is_empty();
+    let has_dependents = !server.store().some_dependents(stored.uid, None, 1).is_empty();
     let policy = if has_dependents {
         Propagation::Foreground
     } else {
@@ -223,7 +229,7 @@ async fn remove_quietly(server: &Server, stored: &Arc<Stored>, propagation: Prop
         Some(propagation)
     };
     let options = DeleteOptions {
-        uid: Some(stored.uid.to_string()),
+        uid: Some(meta::text(&object, "uid").to_owned()),
         propagation,
         ..DeleteOptions::default()
     };

@@ -3,6 +3,7 @@
 
 mod body;
 pub(crate) mod delete;
+mod eviction;
 mod options;
 mod patch;
 mod read;
@@ -13,7 +14,7 @@ mod scale;
 mod subresources;
 mod write;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -23,7 +24,7 @@ pub(crate) use self::options::{ListOptions, Query};
 pub(crate) use self::patch::patch;
 pub(crate) use self::read::{check_fields, get, is_meant, list};
 pub(crate) use self::remove::{delete_collection, delete_one};
-pub(crate) use self::render::{Form, negotiate, object_bytes, stored_bytes};
+pub(crate) use self::render::{Form, negotiate, put_warnings, write_json, write_object, write_stored};
 pub(crate) use self::review::review;
 pub(crate) use self::scale::scale;
 pub(crate) use self::subresources::other;
@@ -53,6 +54,8 @@ pub(crate) struct Call {
     pub(crate) user: UserInfo,
     /// The bearer tokens of the listener that the request came through.
     pub(crate) tokens: Arc<Tokens>,
+    /// What the client is told beside the answer, whatever that is.
+    pub(crate) warnings: Mutex<Vec<String>>,
 }
 
 impl Call {
@@ -84,6 +87,11 @@ impl Call {
             negotiate(accept, include)
         };
         form.ok_or_else(|| ApiError::not_acceptable(&MEDIA_TYPES))
+    }
+
+    /// Says something beside the answer. A write that is tried again says it anew.
+    pub(crate) fn warn(&self, warnings: Vec<String>) {
+        *self.warnings.lock().unwrap_or_else(PoisonError::into_inner) = warnings;
     }
 
     /// Returns the name of the manager of fields written by this request.

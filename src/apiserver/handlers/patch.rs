@@ -4,8 +4,8 @@ use axum::response::Response;
 use serde_json::{Map, Value};
 
 use super::super::builtin::ResourceInfo;
-use super::super::object::meta;
 use super::super::object::patch::{self as patches, PatchError};
+use super::super::object::{go_text, meta};
 use super::super::schema::FieldError;
 use super::super::ssa::{self, Manager, SsaError};
 use super::super::status::ApiError;
@@ -39,7 +39,6 @@ pub(crate) async fn patch(call: &Call) -> Result<Response, ApiError> {
     let kind = check_type(&call.info, call.content_type())?;
     let options = WriteOptions::parse(&call.query, kind)?;
     let target = Target::of(&call.path.subresource);
-    let warnings = std::sync::Mutex::new(Vec::new());
     let is_apply = kind == WriteKind::Apply;
     let written = guaranteed(
         call,
@@ -48,35 +47,38 @@ pub(crate) async fn patch(call: &Call) -> Result<Response, ApiError> {
         is_apply && target == Target::MAIN,
         "",
         |live| {
-            let (new, told) = if is_apply {
-                apply(call, target, &options, live)?
-            } else {
-                let Some(live) = live else {
-                    return Err(ApiError::not_found(&call.info, &call.path.name));
-                };
-                modify(call, target, &options, live)?
+            if is_apply {
+                return apply(call, target, &options, live);
+            }
+            let Some(live) = live else {
+                return Err(ApiError::not_found(&call.info, &call.path.name));
             };
-            *warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = told;
-            Ok(new)
+            modify(call, target, &options, live)
         },
     )
     .await?;
-    let warnings = warnings.into_inner().unwrap_or_default();
     let code = if written.created { 201 } else { 200 };
-    Ok(render::answer(call, code, &written.object, form, &warnings))
+    Ok(render::answer_left(call, code, &written.left, form))
 }
 
-/// Server-side apply. Returns the merged object and warnings.
+/// Reads what is applied. Most of it is JSON, which is read much faster as what it is.
+fn read_applied(body: &[u8]) -> Result<Value, crate::yaml::YamlError> {
+    if let Ok(body::Unique(value)) = serde_json::from_slice(body) {
+        return Ok(value);
+    }
+    crate::yaml::from_str(std::str::from_utf8(body).unwrap_or_default())
+}
+
+/// Server-side apply. Returns the merged object.
 fn apply(
     call: &Call,
     target: Target,
     options: &WriteOptions,
     live: Option<&Value>,
-) -> Result<(Value, Vec<String>), ApiError> {
+) -> Result<Value, ApiError> {
     let info = &call.info;
-    let text = std::str::from_utf8(&call.body).unwrap_or_default();
-    let applied: Value = crate::yaml::from_str(text)
-        .map_err(|e| ApiError::bad_request(format!("error decoding YAML: {e}")))?;
+    let applied =
+        read_applied(&call.body).map_err(|e| ApiError::bad_request(format!("error decoding YAML: {e}")))?;
     if !applied.is_object() {
         return Err(ApiError::bad_request(
             "error decoding YAML: json: cannot unmarshal into Go value of type map[string]interface {}",
@@ -107,15 +109,15 @@ fn apply(
         let kind = format!("{}/{}, Kind={}", info.group, info.version, info.kind);
         ApiError::plain_500(format!(
             "failed to convert new object ({}; {kind}) to proper version: unable to convert unstructured object to {kind}: error decoding from json: {why}",
-            full_name(call)
+            full_name(&applied)
         ))
     })?;
-    let warnings = body::unknown_fields(&unknown, options.validation).map_err(ApiError::bad_request)?;
+    call.warn(body::unknown_fields(&unknown, options.validation).map_err(ApiError::bad_request)?);
     if info.custom {
         keep_empty_maps(&applied, live, &mut new);
     }
     check_name(call, &mut new)?;
-    Ok((new, warnings))
+    Ok(new)
 }
 
 /// Maps of the metadata that are applied empty, or become empty while somebody owns them, are written so: custom
@@ -143,9 +145,9 @@ fn is_owned(object: &Value, field: &str) -> bool {
     })
 }
 
-/// Names the object as errors of apply do.
-fn full_name(call: &Call) -> String {
-    format!("{}/{}", call.path.namespace, call.path.name)
+/// Names the object as errors of apply do: as it was applied.
+fn full_name(applied: &Value) -> String {
+    format!("{}/{}", meta::namespace(applied), meta::name(applied))
 }
 
 fn check_applied(info: &ResourceInfo, applied: &Value) -> Result<(), ApiError> {
@@ -178,29 +180,36 @@ pub(crate) fn ssa_error(error: &SsaError) -> ApiError {
     }
 }
 
-/// The other kinds of patch. Returns the patched object and warnings.
-fn modify(
-    call: &Call,
-    target: Target,
-    options: &WriteOptions,
-    live: &Value,
-) -> Result<(Value, Vec<String>), ApiError> {
+/// The other kinds of patch. Returns the patched object.
+fn modify(call: &Call, target: Target, options: &WriteOptions, live: &Value) -> Result<Value, ApiError> {
     let info = &call.info;
     let mut new = patched(call, live, info.schema())?;
     let mismatch = (!info.custom).then(|| type_mismatch(info, &new)).flatten();
-    let bad_patch = |new: &Value, why: String| {
-        let error = FieldError::invalid("patch", new.to_string(), why);
-        ApiError::invalid_kind("", "", "", &[error])
-    };
     if let Some(why) = mismatch {
-        return Err(bad_patch(&new, why));
+        return Err(bad_patch(call, &new, &why));
     }
     let sent = new.clone();
-    let unknown = body::normalise(info, &mut new).map_err(|why| bad_patch(&sent, why))?;
-    let warnings = body::unknown_fields(&unknown, options.validation).map_err(|why| bad_patch(&sent, why))?;
+    let unknown = body::normalise(info, &mut new).map_err(|why| bad_patch(call, &sent, &why))?;
+    let warnings = body::unknown_fields(&unknown, options.validation);
+    call.warn(warnings.map_err(|why| bad_patch(call, &sent, &why))?);
     check_name(call, &mut new)?;
     track(call, target, &options.manager, Some(live), &mut new);
-    Ok((new, warnings))
+    Ok(new)
+}
+
+/// Says why what a patch makes of an object can't be read. A strategic patch is shown itself, of others what they come to.
+fn bad_patch(call: &Call, patched: &Value, why: &str) -> ApiError {
+    let error = if call.content_type() == STRATEGIC_PATCH {
+        let patch: Value = serde_json::from_slice(&call.body).unwrap_or_default();
+        FieldError::invalid(
+            "patch",
+            go_text::map(&patch),
+            format!("error decoding from json: {why}"),
+        )
+    } else {
+        FieldError::invalid("patch", go_text::json(patched), why)
+    };
+    ApiError::invalid_kind("", "", "", &[error])
 }
 
 fn type_mismatch(info: &ResourceInfo, new: &Value) -> Option<String> {

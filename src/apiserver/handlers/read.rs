@@ -14,7 +14,7 @@ use super::super::status::{ApiError, bytes_response, json_response};
 use super::super::store::Stored;
 use super::super::table;
 use super::options::ListOptions;
-use super::{Call, Form, converts, load, render, stored_bytes};
+use super::{Call, Form, converts, load, render};
 
 /// GET on an object.
 pub(crate) fn get(call: &Call) -> Result<Response, ApiError> {
@@ -25,9 +25,10 @@ pub(crate) fn get(call: &Call) -> Result<Response, ApiError> {
         .store()
         .get(&info.storage_group_resource, &path.namespace, &path.name)
         .ok_or_else(|| ApiError::not_found(info, &path.name))?;
-    let mut response = bytes_response(200, stored_bytes(call, info, &stored, form));
-    render::warn(&mut response, info, &[]);
-    Ok(response)
+    Ok(bytes_response(
+        200,
+        render::stored_bytes(call, info, &stored, form),
+    ))
 }
 
 /// Where a list that was cut off goes on.
@@ -81,7 +82,7 @@ pub(crate) fn list(call: &Call, options: &ListOptions) -> Result<Response, ApiEr
     let form = call.form()?;
     let info = &*call.info;
     let page = page(call, options)?;
-    let mut response = match form {
+    let response = match form {
         Form::Object => bytes_response(200, list_bytes(info, &page)),
         Form::Metadata => {
             let items: Vec<Value> = page
@@ -106,7 +107,6 @@ pub(crate) fn list(call: &Call, options: &ListOptions) -> Result<Response, ApiEr
             )
         }
     };
-    render::warn(&mut response, info, &[]);
     Ok(response)
 }
 
@@ -125,7 +125,7 @@ impl Page {
 
 /// Puts a list together from objects that are JSON already.
 pub(crate) fn list_bytes(info: &ResourceInfo, page: &Page) -> Vec<u8> {
-    let size: usize = page.items.iter().map(|s| s.rest.len() + 80).sum();
+    let size: usize = page.items.iter().map(|s| s.size() + 80).sum();
     let mut head =
         json!({"kind": info.list_kind, "apiVersion": info.api_version(), "metadata": page.metadata()});
     if info.custom && page.resume.is_empty() {
@@ -214,7 +214,7 @@ pub(crate) fn page(call: &Call, options: &ListOptions) -> Result<Page, ApiError>
 
 /// Says whether the selectors of a request mean an object.
 pub(crate) fn is_meant(info: &ResourceInfo, options: &ListOptions, stored: &Stored) -> bool {
-    if !options.labels.matches(&stored.labels) {
+    if !options.labels.matches(|key| stored.labels.get(key)) {
         return false;
     }
     if options.fields.is_empty() {

@@ -1,14 +1,18 @@
 //! DELETE of one object and of many, as requests ask for it.
 
 use axum::response::Response;
+use futures::{StreamExt as _, stream};
 use serde_json::Value;
 
 use super::super::object::meta;
 use super::super::status::{ApiError, bytes_response, deleted_status};
+use super::super::store::Stored;
 use super::delete::{Removal, remove};
 use super::options::{DeleteOptions, ListOptions, Query};
 use super::{Call, body, read, render};
 
+/// Objects of a collection that are removed at once: they share the waits for the disk. (kube-apiserver: `--delete-collection-workers`.)
+const AT_ONCE: usize = 64;
 /// Kinds whose removal answers with the object.
 const SHOWN_WHEN_GONE: [&str; 5] = [
     "pods",
@@ -46,10 +50,10 @@ pub(crate) async fn delete_one(call: &Call) -> Result<Response, ApiError> {
             } else {
                 200
             };
-            render::answer(call, code, &object, form, &[])
+            render::answer(call, code, &object, form)
         }
         Removal::Gone(object) if SHOWN_WHEN_GONE.contains(&info.storage_group_resource.as_str()) => {
-            render::answer(call, 200, &object, form, &[])
+            render::answer(call, 200, &object, form)
         }
         Removal::Gone(object) => {
             render::plain(200, &deleted_status(info, &path.name, meta::text(&object, "uid")))
@@ -63,23 +67,22 @@ pub(crate) async fn delete_collection(call: &Call) -> Result<Response, ApiError>
     let list = ListOptions::parse(&Query(call.query.0.clone()))?;
     let options = options(call)?;
     let page = read::page(call, &list)?;
-    for stored in &page.items {
-        let removal = remove(
-            &call.server,
-            info,
-            &stored.key.namespace,
-            &stored.key.name,
-            &options,
-        )
-        .await;
-        match removal {
-            // Somebody else removed it: so it is gone.
-            Err(error) if error.code() == 404 => {}
-            Err(error) => return Err(error),
-            Ok(_) => {}
-        }
+    // One that can't be removed stops none that is on its way: what a removal leads to must not be forgotten.
+    let removals: Vec<_> = page
+        .items
+        .iter()
+        .map(|stored| remove_listed(call, stored, &options))
+        .collect();
+    let outcomes: Vec<_> = stream::iter(removals).buffer_unordered(AT_ONCE).collect().await;
+    outcomes.into_iter().collect::<Result<(), _>>()?;
+    Ok(bytes_response(200, read::list_bytes(info, &page)))
+}
+
+async fn remove_listed(call: &Call, stored: &Stored, options: &DeleteOptions) -> Result<(), ApiError> {
+    let key = &stored.key;
+    match remove(&call.server, &call.info, &key.namespace, &key.name, options).await {
+        // Somebody else removed it: so it is gone.
+        Err(error) if error.code() == 404 => Ok(()),
+        other => other.map(drop),
     }
-    let mut response = bytes_response(200, read::list_bytes(info, &page));
-    render::warn(&mut response, info, &[]);
-    Ok(response)
 }

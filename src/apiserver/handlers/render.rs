@@ -1,5 +1,7 @@
 //! In which form answers go out: objects, tables, metadata alone. It must not read the store.
 
+use std::sync::PoisonError;
+
 use axum::response::Response;
 use http::{HeaderValue, header};
 use serde_json::{Value, json};
@@ -8,6 +10,7 @@ use super::super::builtin::ResourceInfo;
 use super::super::status::{bytes_response, json_response};
 use super::super::store::Stored;
 use super::super::table;
+use super::write::Left;
 use super::{Call, converts, load};
 
 /// The form in which a client wants objects.
@@ -63,44 +66,65 @@ pub(crate) fn partial(object: &Value) -> Value {
     })
 }
 
-/// Returns a stored object's JSON in the wanted form.
-pub(crate) fn stored_bytes(call: &Call, info: &ResourceInfo, stored: &Stored, form: Form) -> Vec<u8> {
+/// Writes a stored object's JSON in the wanted form to `out`. As it is stored it is copied, not read.
+pub(crate) fn write_stored(call: &Call, info: &ResourceInfo, stored: &Stored, form: Form, out: &mut Vec<u8>) {
     if form == Form::Object && !converts(info) {
-        let mut out = Vec::with_capacity(stored.rest.len() + 96);
-        stored.write(&info.api_version(), &info.kind, &mut out);
-        return out;
+        out.reserve(stored.size() + 96);
+        stored.write(&info.api_version(), &info.kind, out);
+    } else {
+        write_object(call, info, &load(info, stored), form, out);
     }
-    object_bytes(call, info, &load(info, stored), form)
 }
 
-/// Returns an object's JSON in the wanted form.
-pub(crate) fn object_bytes(call: &Call, info: &ResourceInfo, object: &Value, form: Form) -> Vec<u8> {
-    let value = match form {
-        Form::Object => return serde_json::to_vec(object).unwrap_or_default(),
-        Form::Metadata => partial(object),
+/// Returns a stored object's JSON in the wanted form.
+pub(crate) fn stored_bytes(call: &Call, info: &ResourceInfo, stored: &Stored, form: Form) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_stored(call, info, stored, form, &mut out);
+    out
+}
+
+/// Writes an object's JSON in the wanted form to `out`.
+pub(crate) fn write_object(call: &Call, info: &ResourceInfo, object: &Value, form: Form, out: &mut Vec<u8>) {
+    match form {
+        Form::Object => write_json(object, out),
+        Form::Metadata => write_json(&partial(object), out),
         Form::Table(include) => {
             let version = object
                 .pointer("/metadata/resourceVersion")
                 .and_then(Value::as_str)
                 .unwrap_or_default();
             let list_meta = json!({"resourceVersion": version});
-            table::table(
+            let table = table::table(
                 info,
                 std::slice::from_ref(object),
                 &list_meta,
                 include,
                 call.server.now(),
-            )
+            );
+            write_json(&table, out);
         }
-    };
-    serde_json::to_vec(&value).unwrap_or_default()
+    }
 }
 
-/// Answers with an object that a write left, and with what must be said about the request.
-pub(crate) fn answer(call: &Call, code: u16, object: &Value, form: Form, warnings: &[String]) -> Response {
-    let mut response = bytes_response(code, object_bytes(call, &call.info, object, form));
-    warn(&mut response, &call.info, warnings);
-    response
+/// Writes a value as JSON to `out`.
+pub(crate) fn write_json(value: &Value, out: &mut Vec<u8>) {
+    // Writing a value to memory does not fail.
+    drop(serde_json::to_writer(out, value));
+}
+
+/// Answers with an object that a write left.
+pub(crate) fn answer(call: &Call, code: u16, object: &Value, form: Form) -> Response {
+    let mut body = Vec::new();
+    write_object(call, &call.info, object, form, &mut body);
+    bytes_response(code, body)
+}
+
+/// Answers with what a write left, as it lies in the store if it can.
+pub(crate) fn answer_left(call: &Call, code: u16, left: &Left, form: Form) -> Response {
+    match left {
+        Left::Stored(stored) => bytes_response(code, stored_bytes(call, &call.info, stored, form)),
+        Left::Value(object) => answer(call, code, object, form),
+    }
 }
 
 /// Answers with any other object.
@@ -108,9 +132,10 @@ pub(crate) fn plain(code: u16, object: &Value) -> Response {
     json_response(code, object)
 }
 
-/// Puts warnings into the headers.
-pub(crate) fn warn(response: &mut Response, info: &ResourceInfo, warnings: &[String]) {
-    for text in info.deprecation_warning.iter().chain(warnings) {
+/// Puts what is to be said beside the answer into its headers.
+pub(crate) fn put_warnings(call: &Call, response: &mut Response) {
+    let warnings = call.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+    for text in call.info.deprecation_warning.iter().chain(&*warnings) {
         let escaped = text.replace('\\', "\\\\").replace('"', "\\\"");
         if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{escaped}\"")) {
             response.headers_mut().append(header::WARNING, value);

@@ -6,7 +6,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::super::builtin::{ResourceInfo, ScalePaths, scale_schema};
-use super::super::object::meta;
+use super::super::object::{go_text, meta};
 use super::super::schema::FieldError;
 use super::super::ssa::{self, Manager};
 use super::super::status::{ApiError, json_response};
@@ -45,7 +45,10 @@ pub(crate) async fn scale(call: &Call, paths: &ScalePaths, method: &Method) -> R
         change(call, paths, &options, kind, sent.as_ref(), live)
     })
     .await?;
-    Ok(render::plain(200, &show(&call.info, paths, &written.object)?))
+    Ok(render::plain(
+        200,
+        &show(&call.info, paths, &written.left.value(&call.info))?,
+    ))
 }
 
 fn split(path: &str) -> Vec<&str> {
@@ -162,10 +165,10 @@ fn change(
     };
     let now = call.server.now();
     let mut owned = shown.clone();
-    meta::of_mut(&mut owned).insert(
-        "managedFields".to_owned(),
-        shown_managers(info, paths, live).into(),
-    );
+    let managers = shown_managers(info, paths, live);
+    if !managers.is_empty() {
+        meta::of_mut(&mut owned).insert("managedFields".to_owned(), managers.into());
+    }
     let mut wanted = match kind {
         WriteKind::Apply => {
             let text = std::str::from_utf8(&call.body).unwrap_or_default();
@@ -184,7 +187,7 @@ fn change(
         }
         _ => match sent {
             Some(sent) => sent.clone(),
-            None => patch::patched(call, &shown, scale_schema())?,
+            None => patch::patched(call, &owned, scale_schema())?,
         },
     };
     let replicas = checked_replicas(&wanted)?;
@@ -234,7 +237,7 @@ fn keep_managers(info: &ResourceInfo, paths: &ScalePaths, new: &mut Value, wante
 /// Returns the replicas of a `Scale` that a client made.
 fn checked_replicas(scale: &Value) -> Result<i64, ApiError> {
     let bad = |why: String| {
-        let error = FieldError::invalid("patch", scale.to_string(), why);
+        let error = FieldError::invalid("patch", go_text::json(scale), why);
         Err(ApiError::invalid_kind("", "", "", &[error]))
     };
     match scale.pointer("/spec/replicas") {

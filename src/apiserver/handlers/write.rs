@@ -1,6 +1,8 @@
 //! Making and changing objects. One loop for all writes: take the object as it is, make the new one, check, store,
 //! and start over if somebody else came first.
 
+use std::sync::Arc;
+
 use axum::response::Response;
 use serde_json::Value;
 
@@ -9,18 +11,38 @@ use super::super::object::meta;
 use super::super::schema::FieldError;
 use super::super::ssa::{self, Manager};
 use super::super::status::ApiError;
-use super::super::store::{Change, Expect, Key};
+use super::super::store::{Change, Expect, Key, Stored};
 use super::super::{CRDS, Server};
 use super::options::{WriteKind, WriteOptions};
 use super::{ATTEMPTS, Call, body, delete, load, render, to_stored, write_error};
 
+/// Certificate requests, in the store.
+pub(super) const SIGNING_REQUESTS: &str = "certificatesigningrequests.certificates.k8s.io";
 /// Tries to find a free generated name.
 const NAME_ATTEMPTS: usize = 8;
 
 /// What a write left.
 pub(crate) struct Written {
-    pub(crate) object: Value,
+    pub(crate) left: Left,
     pub(crate) created: bool,
+}
+
+/// An object after a write.
+pub(crate) enum Left {
+    /// As it is stored.
+    Stored(Arc<Stored>),
+    /// As it would be, or would have been.
+    Value(Value),
+}
+
+impl Left {
+    /// Returns the object in the form of `info`'s version.
+    pub(crate) fn value(&self, info: &ResourceInfo) -> Value {
+        match self {
+            Self::Stored(stored) => load(info, stored),
+            Self::Value(object) => object.clone(),
+        }
+    }
 }
 
 /// Which part of an object a write is for, as field managers know it.
@@ -98,15 +120,15 @@ pub(crate) fn track(call: &Call, target: Target, given: &str, live: Option<&Valu
 pub(crate) async fn create(call: &Call) -> Result<Response, ApiError> {
     let form = call.form()?;
     let options = WriteOptions::parse(&call.query, WriteKind::Create)?;
-    let (mut object, warnings) = body::object(call, options.validation)?;
+    let mut object = body::object(call, options.validation)?;
     check_namespace(call, &mut object)?;
     track(call, Target::MAIN, &options.manager, None, &mut object);
     let made = create_object(call, object, options.dry_run).await?;
-    Ok(render::answer(call, 201, &made, form, &warnings))
+    Ok(render::answer_left(call, 201, &made, form))
 }
 
 /// Makes an object that has been read and whose fields have their managers.
-pub(crate) async fn create_object(call: &Call, mut object: Value, dry_run: bool) -> Result<Value, ApiError> {
+pub(crate) async fn create_object(call: &Call, mut object: Value, dry_run: bool) -> Result<Left, ApiError> {
     let (server, info) = (&call.server, &*call.info);
     server.admit_to_namespace(info, &call.path.namespace, meta::name(&object))?;
     if !matches!(meta::text(&object, "resourceVersion"), "" | "0") {
@@ -119,13 +141,20 @@ pub(crate) async fn create_object(call: &Call, mut object: Value, dry_run: bool)
     let generate = meta::name(&object).is_empty() && !prefix.is_empty();
     let mut tries = if generate { NAME_ATTEMPTS } else { 1 };
     loop {
-        let mut new = object.clone();
+        let mut new = if tries > 1 {
+            object.clone()
+        } else {
+            std::mem::take(&mut object)
+        };
         if generate {
             meta::set(
                 &mut new,
                 "name",
                 &meta::generated_name(&prefix, rand::random::<u32>),
             );
+        }
+        if info.storage_group_resource == SIGNING_REQUESTS {
+            say_who_asks(call, &mut new);
         }
         prepare(server, info, &mut new)?;
         let name = meta::name(&new).to_owned();
@@ -135,7 +164,7 @@ pub(crate) async fn create_object(call: &Call, mut object: Value, dry_run: bool)
                 .get(&info.storage_group_resource, &call.path.namespace, &name)
             {
                 Some(there) => Err(ApiError::already_exists(info, &name, there.deleting)),
-                None => Ok(new),
+                None => Ok(Left::Value(new)),
             };
         }
         let key = Key::new(&info.storage_group_resource, &call.path.namespace, &name);
@@ -143,7 +172,7 @@ pub(crate) async fn create_object(call: &Call, mut object: Value, dry_run: bool)
             .commit(key, Expect::Absent, Change::Put(to_stored(info, new)))
             .await
         {
-            Ok(stored) => return Ok(load(info, &stored)),
+            Ok(stored) => return Ok(Left::Stored(stored)),
             Err(error) => write_error(error)?,
         }
         tries -= 1;
@@ -156,6 +185,21 @@ pub(crate) async fn create_object(call: &Call, mut object: Value, dry_run: bool)
                 &name,
                 there.is_some_and(|t| t.deleting),
             ));
+        }
+    }
+}
+
+/// A certificate request says who made it, whatever its maker says.
+fn say_who_asks(call: &Call, object: &mut Value) {
+    if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
+        for field in ["username", "uid", "groups", "extra"] {
+            spec.remove(field);
+        }
+        let user = &call.user;
+        spec.insert("username".to_owned(), user.name.clone().into());
+        spec.insert("groups".to_owned(), user.groups.clone().into());
+        if !user.uid.is_empty() {
+            spec.insert("uid".to_owned(), user.uid.clone().into());
         }
     }
 }
@@ -246,7 +290,7 @@ pub(crate) fn check_name(call: &Call, object: &mut Value) -> Result<(), ApiError
 pub(crate) async fn update(call: &Call) -> Result<Response, ApiError> {
     let form = call.form()?;
     let options = WriteOptions::parse(&call.query, WriteKind::Update)?;
-    let (mut object, warnings) = body::object(call, options.validation)?;
+    let mut object = body::object(call, options.validation)?;
     check_name(call, &mut object)?;
     let target = Target::of(&call.path.subresource);
     let uid = meta::text(&object, "uid").to_owned();
@@ -258,7 +302,7 @@ pub(crate) async fn update(call: &Call) -> Result<Response, ApiError> {
     })
     .await?;
     let code = if written.created { 201 } else { 200 };
-    Ok(render::answer(call, code, &written.object, form, &warnings))
+    Ok(render::answer_left(call, code, &written.left, form))
 }
 
 /// Changes an object until that has happened on its newest version. `make` gets the object as it is (nothing if it is
@@ -278,7 +322,7 @@ pub(crate) async fn guaranteed(
             .get(&info.storage_group_resource, &path.namespace, &path.name);
         let live = stored.as_ref().map(|s| load(info, s));
         if live.is_some() || may_create {
-            check_uid(info, path.namespace.as_str(), &path.name, uid, live.as_ref())?;
+            check_uid(call, uid, live.as_ref(), options.dry_run)?;
         }
         let (Some(stored), Some(live)) = (stored, live) else {
             if !may_create {
@@ -299,9 +343,9 @@ pub(crate) async fn guaranteed(
                 {
                     continue;
                 }
-                object => {
+                left => {
                     return Ok(Written {
-                        object: object?,
+                        left: left?,
                         created: true,
                     });
                 }
@@ -310,30 +354,27 @@ pub(crate) async fn guaranteed(
         let mut new = make(Some(&live))?;
         check_version(info, &path.name, &mut new, stored.version)?;
         finish(info, target, &mut new, &live)?;
-        if options.dry_run || is_unchanged(&new, &live, &stored.empties) {
-            let object = if options.dry_run { new } else { live };
-            return Ok(Written {
-                object,
-                created: false,
-            });
+        if options.dry_run || is_unchanged(&new, &live, stored.empties()) {
+            let left = if options.dry_run {
+                Left::Value(new)
+            } else {
+                Left::Stored(stored)
+            };
+            return Ok(Written { left, created: false });
         }
-        let done = delete::is_done(&new);
         // Who watches sees what is removed as it was stored last; who writes sees what was written.
-        let change = if done {
-            Change::Delete(to_stored(info, live))
+        let (change, removed) = if delete::is_done(&new) {
+            (Change::Delete(to_stored(info, live)), Some(new))
         } else {
-            Change::Put(to_stored(info, new.clone()))
+            (Change::Put(to_stored(info, new)), None)
         };
         match server
             .commit(stored.key.clone(), Expect::Version(stored.version), change)
             .await
         {
             Ok(stored) => {
-                let object = if done { new } else { load(info, &stored) };
-                return Ok(Written {
-                    object,
-                    created: false,
-                });
+                let left = removed.map_or_else(|| Left::Stored(stored), Left::Value);
+                return Ok(Written { left, created: false });
             }
             Err(error) => write_error(error)?,
         }
@@ -341,31 +382,29 @@ pub(crate) async fn guaranteed(
     Err(ApiError::modified(info, &path.name))
 }
 
-fn check_uid(
-    info: &ResourceInfo,
-    namespace: &str,
-    name: &str,
-    uid: &str,
-    live: Option<&Value>,
-) -> Result<(), ApiError> {
+fn check_uid(call: &Call, uid: &str, live: Option<&Value>, dry_run: bool) -> Result<(), ApiError> {
     let found = live.map_or("", |l| meta::text(l, "uid"));
     if uid.is_empty() || uid == found {
         return Ok(());
     }
-    let resource = if info.custom {
-        format!("{}/{}", info.group, info.plural)
+    let (info, path) = (&*call.info, &call.path);
+    // Where the object would be in etcd; what only tries a write out leaves the root away.
+    let root = if dry_run { "" } else { "/registry" };
+    let group = if info.custom {
+        format!("/{}", info.group)
     } else {
-        info.plural.clone()
+        String::new()
     };
-    let place = if namespace.is_empty() {
-        name.to_owned()
+    let namespace = if path.namespace.is_empty() {
+        String::new()
     } else {
-        format!("{namespace}/{name}")
+        format!("/{}", path.namespace)
     };
+    let key = format!("{root}{group}/{}{namespace}/{}", info.plural, path.name);
     let why = format!(
-        "StorageError: invalid object, Code: 4, Key: /registry/{resource}/{place}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {found}"
+        "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {found}"
     );
-    Err(ApiError::resource_conflict(info, name, &why))
+    Err(ApiError::resource_conflict(info, &path.name, &why))
 }
 
 /// Says whether nothing needs to be written. `empties` are the empty maps that the last write had.
@@ -405,6 +444,7 @@ fn check_version(info: &ResourceInfo, name: &str, new: &mut Value, current: u64)
 
 /// Brings a changed object in line with what it was and checks it.
 fn finish(info: &ResourceInfo, target: Target, new: &mut Value, live: &Value) -> Result<(), ApiError> {
+    let uid = meta::text(new, "uid").to_owned();
     if !target.as_is {
         info.prepare_update(new, live, target.part);
     }
@@ -413,6 +453,10 @@ fn finish(info: &ResourceInfo, target: Target, new: &mut Value, live: &Value) ->
         return Ok(());
     }
     let mut errors = type_errors(info, new);
+    // Status writes of custom resources take no metadata at all.
+    if !uid.is_empty() && uid != meta::text(live, "uid") && !(info.custom && target.part == Part::Status) {
+        errors.push(FieldError::invalid("metadata.uid", uid, "field is immutable"));
+    }
     errors.extend(info.validate_update(new, live, target.part));
     if errors.is_empty() {
         Ok(())

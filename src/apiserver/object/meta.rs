@@ -209,20 +209,45 @@ fn same_metadata(a: &Value, b: &Value) -> bool {
     };
     left.len() == right.len()
         && left.iter().all(|(key, value)| match right.get(key) {
-            Some(other) if key == "managedFields" => timeless(value) == timeless(other),
+            Some(other) if key == "managedFields" => same_but_times(value, other),
             Some(other) => value == other,
             None => false,
         })
 }
 
-fn timeless(managed_fields: &Value) -> Value {
-    let mut entries = managed_fields.clone();
-    for entry in entries.as_array_mut().into_iter().flatten() {
-        if let Some(entry) = entry.as_object_mut() {
-            entry.remove("time");
+fn same_but_times(a: &Value, b: &Value) -> bool {
+    let (Some(left), Some(right)) = (a.as_array(), b.as_array()) else {
+        return a == b;
+    };
+    left.len() == right.len() && left.iter().zip(right).all(|(a, b)| same_but_time(a, b))
+}
+
+/// Says whether two maps have the same fields among those that count.
+pub(crate) fn same_fields(
+    a: &Map<String, Value>,
+    b: &Map<String, Value>,
+    counts: impl Fn(&str, &Value) -> bool,
+) -> bool {
+    let of_a = a.iter().filter(|(key, value)| counts(key, value));
+    let of_b = b.iter().filter(|(key, value)| counts(key, value));
+    let mut shared = 0;
+    for (key, value) in of_a {
+        if b.get(key)
+            .is_none_or(|other| !counts(key, other) || value != other)
+        {
+            return false;
         }
+        shared += 1;
     }
-    entries
+    of_b.count() == shared
+}
+
+/// Says whether two entries of `managedFields` are the same but for their time.
+pub(crate) fn same_but_time(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Object(a), Value::Object(b)) => same_fields(a, b, |key, _| key != "time"),
+        _ => a == b,
+    }
 }
 
 /// Returns the first value at a simple path such as `spec.nodeName`, as field selectors compare it.

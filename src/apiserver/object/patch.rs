@@ -9,6 +9,9 @@ use crate::apiserver::schema::Structural;
 /// How many operations a JSON patch may have.
 pub const MAX_OPERATIONS: usize = 10_000;
 
+/// How many bytes of JSON the copies of a JSON patch may add together.
+pub const MAX_COPIED: usize = 3 << 20;
+
 /// Why a patch was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PatchError {
@@ -46,6 +49,7 @@ pub fn json_patch(target: &Value, patch: &Value) -> Result<Value, PatchError> {
         return Err(undecodable(operation, "handlers.jsonPatchOp"));
     }
     let mut object = target.clone();
+    let mut copied = 0;
     for operation in operations {
         let mut operation: json_patch::PatchOperation = serde_json::from_value(operation.clone())
             .map_err(|error| PatchError::Unprocessable(format!("operation {operation}: {error}")))?;
@@ -59,6 +63,17 @@ pub fn json_patch(target: &Value, patch: &Value) -> Result<Value, PatchError> {
         {
             let (at, value) = (replace.path.clone(), replace.value.clone());
             operation = json_patch::PatchOperation::Add(json_patch::AddOperation { path: at, value });
+        }
+        if let json_patch::PatchOperation::Copy(copy) = &operation
+            && let Ok(value) = copy.from.resolve(&object)
+        {
+            // Each copy may double the object.
+            copied += value.to_string().len();
+            if copied > MAX_COPIED {
+                return Err(PatchError::Unprocessable(format!(
+                    "Unable to complete the copy, the accumulated size increase of copy is {copied}, exceeding the limit {MAX_COPIED}"
+                )));
+            }
         }
         json_patch::patch(&mut object, std::slice::from_ref(&operation))
             .map_err(|error| PatchError::Unprocessable(error.to_string()))?;
@@ -135,6 +150,16 @@ fn merge_map(target: &mut Value, patch: &Map<String, Value>) {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn copies_end_when_they_grow_too_large() {
+        let doubling = json!({"op": "copy", "from": "/a", "path": "/a/-"});
+        let patch = Value::Array(vec![doubling; 60]);
+        let refused = json_patch(&json!({"a": ["x".repeat(100)]}), &patch).unwrap_err();
+        assert!(
+            matches!(&refused, PatchError::Unprocessable(why) if why.contains("exceeding the limit 3145728"))
+        );
+    }
 
     #[test]
     fn json_patches_apply_in_order() {

@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
+
 use super::super::builtin::meta::{label_value_problems, qualified_name_problems};
 
 /// A label selector. Empty: everything matches.
@@ -33,10 +35,41 @@ impl Labels {
     }
 
     /// Says whether an object with these labels is meant.
-    pub(crate) fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.0
-            .iter()
-            .all(|r| r.matches(labels.get(&r.key).map(String::as_str)))
+    pub(crate) fn matches<'a>(&self, labels: impl Fn(&str) -> Option<&'a str>) -> bool {
+        self.0.iter().all(|r| r.matches(labels(&r.key)))
+    }
+
+    /// Returns it as it stands in objects; nothing where it asks for numbers, which objects can't.
+    pub(crate) fn in_an_object(&self) -> Option<LabelSelector> {
+        let mut equal = BTreeMap::new();
+        let mut others = Vec::new();
+        for Requirement {
+            key,
+            operator,
+            values,
+        } in &self.0
+        {
+            if let (Operator::In, 1, Some(value)) = (operator, values.len(), values.first()) {
+                equal.insert(key.clone(), value.clone());
+                continue;
+            }
+            let word = match operator {
+                Operator::In => "In",
+                Operator::NotIn => "NotIn",
+                Operator::Exists => "Exists",
+                Operator::Absent => "DoesNotExist",
+                Operator::Greater | Operator::Less => return None,
+            };
+            others.push(LabelSelectorRequirement {
+                key: key.clone(),
+                operator: word.to_owned(),
+                values: (!values.is_empty()).then(|| values.iter().cloned().collect()),
+            });
+        }
+        Some(LabelSelector {
+            match_labels: (!equal.is_empty()).then_some(equal),
+            match_expressions: (!others.is_empty()).then_some(others),
+        })
     }
 
     /// Reads a selector such as `a=1,b!=2,c in (x,y),!d`.
@@ -483,10 +516,20 @@ mod tests {
             "a=1,zz",
         ];
         for text in yes {
-            assert!(Labels::parse(text).unwrap().matches(&object), "{text}");
+            assert!(
+                Labels::parse(text)
+                    .unwrap()
+                    .matches(|k| object.get(k).map(String::as_str)),
+                "{text}"
+            );
         }
         for text in no {
-            assert!(!Labels::parse(text).unwrap().matches(&object), "{text}");
+            assert!(
+                !Labels::parse(text)
+                    .unwrap()
+                    .matches(|k| object.get(k).map(String::as_str)),
+                "{text}"
+            );
         }
     }
 

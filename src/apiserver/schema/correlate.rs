@@ -10,16 +10,11 @@ pub(super) fn old_item<'a>(node: &Node, item: &Value, old: Option<&'a Value>) ->
         return None;
     }
     let item = item.as_object()?;
-    let keys = |map: &serde_json::Map<String, Value>| {
-        node.list_keys
-            .iter()
-            .map(|key| map.get(key).cloned())
-            .collect::<Vec<_>>()
+    let same = |old: &&Value| {
+        let old = old.as_object();
+        old.is_some_and(|old| node.list_keys.iter().all(|key| old.get(key) == item.get(key)))
     };
-    let wanted = keys(item);
-    old?.as_array()?
-        .iter()
-        .find(|o| o.as_object().is_some_and(|map| keys(map) == wanted))
+    old?.as_array()?.iter().find(same)
 }
 
 /// The value under `key` of the old map.

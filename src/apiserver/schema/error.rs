@@ -85,6 +85,8 @@ pub struct FieldError {
     pub kind: FieldErrorKind,
     /// The value that was refused; `None` leaves it out of the message.
     pub value: Option<Value>,
+    /// The value as the message shows it, if that is not how values are shown.
+    pub shown: Option<String>,
     /// More words; empty for none.
     pub detail: String,
 }
@@ -107,6 +109,7 @@ impl FieldError {
             field,
             kind,
             value,
+            shown: None,
             detail: detail.into(),
         }
     }
@@ -196,7 +199,10 @@ impl FieldError {
             && let Some(value) = &self.value
         {
             text.push_str(": ");
-            text.push_str(&go_value(value));
+            match &self.shown {
+                Some(shown) => text.push_str(shown),
+                None => text.push_str(&go_value(value)),
+            }
         }
         if !self.detail.is_empty() {
             text.push_str(": ");

@@ -13,6 +13,7 @@ mod lists;
 mod meta;
 mod node;
 mod prune;
+mod reads;
 mod rules;
 mod validate;
 

@@ -1,5 +1,7 @@
 //! Validation rules in CEL (`x-kubernetes-validations`). It must not check anything that the schema itself tells.
 
+use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -11,6 +13,7 @@ use serde_json::Value;
 use super::correlate::{old_field, old_item};
 use super::error::{FieldError, FieldErrorKind};
 use super::node::{Kind, Node};
+use super::reads::Reads;
 
 /// A rule that could not be compiled.
 pub(super) struct RuleFault {
@@ -30,6 +33,10 @@ pub(crate) struct Rule {
     field_path: Option<String>,
     uses_old: bool,
     optional_old: bool,
+    /// What it and its message read of the object: nothing else is made ready for them.
+    reads: Reads,
+    /// What they read of the object as it was.
+    reads_old: Reads,
 }
 
 impl Rule {
@@ -49,8 +56,11 @@ impl Rule {
             return Err(fault("rule", "", "rule is not specified".to_owned()));
         };
         let compile = |field, source: &str| {
-            Program::compile(source)
-                .map_err(|error| fault(field, source, format!("compilation failed: {error}")))
+            Program::compile(source).map_err(|error| {
+                // Go's cel puts a space before the lines that show the place.
+                let shown = error.to_string().replace("\n|", "\n |");
+                fault(field, source, format!("compilation failed: {shown}"))
+            })
         };
         let program = compile("rule", &source)?;
         let message_expression = text("messageExpression");
@@ -62,8 +72,14 @@ impl Rule {
             || message_program
                 .as_ref()
                 .is_some_and(|p| p.references().has_variable("oldSelf"));
+        let expressions = || {
+            let message = message_program.as_ref().map(Program::expression);
+            std::iter::once(program.expression()).chain(message)
+        };
         Ok(Self {
             uses_old,
+            reads: Reads::of("self", expressions()),
+            reads_old: Reads::of("oldSelf", expressions()),
             program,
             message: text("message").map(|m| m.trim().to_owned()),
             message_program,
@@ -118,40 +134,45 @@ pub(super) fn evaluate(
     errors
 }
 
-/// What a value was before the update.
+/// What a value was before the update. Comparing is left for when a rule has failed.
 #[derive(Clone, Copy)]
 struct Past<'a> {
     /// The value itself.
     value: Option<&'a Value>,
-    /// Whether the nearest value around it that can be told to be the same one is unchanged.
-    unchanged_around: bool,
+    /// The nearest value around it that can be told to be the same one: as it is, and as it was.
+    around: Option<(&'a Value, &'a Value)>,
 }
 
 impl<'a> Past<'a> {
     fn of(old: Option<&'a Value>) -> Self {
         Self {
             value: old,
-            unchanged_around: false,
+            around: None,
         }
     }
 
+    /// Whether `now` fails a rule as it did before (apiextensions-apiserver: shouldRatchetError). That a rule could not
+    /// be evaluated is never forgiven, so none is left out for this.
     fn forgives(self, now: &Value) -> bool {
-        self.value.map_or(self.unchanged_around, |old| old == now)
+        match self.value {
+            Some(old) => old == now,
+            None => self.around.is_some_and(|(now, old)| now == old),
+        }
     }
 
-    fn below(self, now: &Value, value: Option<&'a Value>) -> Self {
+    fn below(self, now: &'a Value, value: Option<&'a Value>) -> Self {
         Self {
-            unchanged_around: self.forgives(now),
+            around: self.value.map(|old| (now, old)).or(self.around),
             value,
         }
     }
 }
 
-fn visit(
+fn visit<'a>(
     context: &Context<'_>,
     node: &Node,
-    value: &Value,
-    past: Past<'_>,
+    value: &'a Value,
+    past: Past<'a>,
     path: &str,
     errors: &mut Vec<FieldError>,
 ) {
@@ -164,7 +185,9 @@ fn visit(
     }
     match value {
         Value::Array(items) => {
-            let Some(child) = &node.items else { return };
+            let Some(child) = node.items.as_ref().filter(|c| c.has_rules) else {
+                return;
+            };
             for (i, item) in items.iter().enumerate() {
                 let past = past.below(value, old_item(node, item, past.value));
                 visit(context, child, item, past, &format!("{path}[{i}]"), errors);
@@ -172,13 +195,13 @@ fn visit(
         }
         Value::Object(map) => {
             for (key, item) in map {
-                let (child, path) = match node.properties.get(key) {
-                    Some(child) if path.is_empty() => (child, key.clone()),
-                    Some(child) => (child, format!("{path}.{key}")),
-                    None => match node.additional_schema() {
-                        Some(child) => (child, format!("{path}[{key}]")),
-                        None => continue,
-                    },
+                let Some(child) = node.field(key).filter(|c| c.has_rules) else {
+                    continue;
+                };
+                let path = match node.properties.contains_key(key) {
+                    true if path.is_empty() => key.clone(),
+                    true => format!("{path}.{key}"),
+                    false => format!("{path}[{key}]"),
                 };
                 visit(
                     context,
@@ -208,19 +231,20 @@ fn run(
         return;
     }
     let type_name = node.kind.map_or("", Kind::name);
-    let this = to_cel(value, Some(node));
-    let old = past.value.filter(|v| !v.is_null()).map(|v| to_cel(v, Some(node)));
+    let this = Shown::new(value, node);
+    let old = past.value.filter(|v| !v.is_null()).map(|v| Shown::new(v, node));
     for rule in &rules.rules {
         if rule.uses_old && old.is_none() && !rule.optional_old {
             continue;
         }
         let mut scope = context.new_inner_scope();
-        scope.add_variable_from_value("self", this.clone());
+        scope.add_variable_from_value("self", this.to(&rule.reads));
+        let old = old.as_ref().map(|old| old.to(&rule.reads_old));
         if rule.optional_old {
-            let old = old.clone().map_or_else(OptionalValue::none, OptionalValue::of);
+            let old = old.map_or_else(OptionalValue::none, OptionalValue::of);
             scope.add_variable_from_value("oldSelf", CelValue::Opaque(Arc::new(old)));
-        } else if let Some(old) = &old {
-            scope.add_variable_from_value("oldSelf", old.clone());
+        } else if let Some(old) = old {
+            scope.add_variable_from_value("oldSelf", old);
         }
         match rule.program.execute(&scope) {
             Ok(CelValue::Bool(true)) => {}
@@ -277,8 +301,37 @@ fn failure(rule: &Rule, scope: &Context<'_>, node: &Node, value: &Value, path: &
     FieldError::new(field, kind, shown, detail)
 }
 
-/// A value as rules see it, with the types of its schema.
-fn to_cel(value: &Value, node: Option<&Node>) -> CelValue {
+/// A value that is shown to rules.
+struct Shown<'a> {
+    value: &'a Value,
+    node: &'a Node,
+    whole: OnceCell<CelValue>,
+}
+
+impl<'a> Shown<'a> {
+    fn new(value: &'a Value, node: &'a Node) -> Self {
+        Self {
+            value,
+            node,
+            whole: OnceCell::new(),
+        }
+    }
+
+    /// Shows what is read of it.
+    fn to(&self, reads: &Reads) -> CelValue {
+        let make = || to_cel(self.value, Some(self.node), reads);
+        match reads {
+            Reads::Whole => self.whole.get_or_init(make).clone(),
+            Reads::Fields(_) => make(),
+        }
+    }
+}
+
+/// A value as rules see it, with the types of its schema. What is not read may be missing.
+fn to_cel(value: &Value, node: Option<&Node>, reads: &Reads) -> CelValue {
+    if matches!(reads, Reads::Fields(fields) if fields.is_empty()) {
+        return CelValue::Null;
+    }
     match value {
         Value::Null => CelValue::Null,
         Value::Bool(b) => CelValue::Bool(*b),
@@ -289,19 +342,27 @@ fn to_cel(value: &Value, node: Option<&Node>) -> CelValue {
         Value::String(text) => text_to_cel(text, node),
         Value::Array(items) => {
             let child = node.and_then(|n| n.items.as_deref());
-            CelValue::List(Arc::new(items.iter().map(|item| to_cel(item, child)).collect()))
+            let items = items.iter().map(|item| to_cel(item, child, &Reads::Whole));
+            CelValue::List(Arc::new(items.collect()))
         }
         Value::Object(map) => {
             // The keys of maps are data, those of objects are names, which CEL must be able to spell.
             let is_map = node.is_none_or(|n| n.additional.is_some() || n.properties.is_empty());
-            let fields: HashMap<Key, CelValue> = map
-                .iter()
-                .map(|(key, value)| {
-                    let child = node.and_then(|n| n.field(key)).map(AsRef::as_ref);
-                    let key = if is_map { key.clone() } else { escape(key) };
-                    (Key::String(Arc::new(key)), to_cel(value, child))
-                })
-                .collect();
+            let fields = map.iter().filter_map(|(key, value)| {
+                let name = if is_map {
+                    Cow::Borrowed(&**key)
+                } else {
+                    escape(key)
+                };
+                let reads = match reads {
+                    Reads::Whole => reads,
+                    Reads::Fields(fields) => fields.get(&*name)?,
+                };
+                let child = node.and_then(|n| n.field(key)).map(AsRef::as_ref);
+                let value = to_cel(value, child, reads);
+                Some((Key::String(Arc::new(name.into_owned())), value))
+            });
+            let fields: HashMap<Key, CelValue> = fields.collect();
             CelValue::Map(CelMap {
                 map: Arc::new(fields),
             })
@@ -348,7 +409,7 @@ fn text_to_cel(text: &str, node: Option<&Node>) -> CelValue {
 }
 
 /// Spells a property name so that CEL can read it.
-fn escape(name: &str) -> String {
+fn escape(name: &str) -> Cow<'_, str> {
     const RESERVED: [&str; 21] = [
         "true",
         "false",
@@ -373,13 +434,104 @@ fn escape(name: &str) -> String {
         "while",
     ];
     if RESERVED.contains(&name) {
-        return format!("__{name}__");
+        return Cow::Owned(format!("__{name}__"));
     }
     if !name.contains(['.', '-', '/']) && !name.contains("__") {
-        return name.to_owned();
+        return Cow::Borrowed(name);
     }
-    name.replace("__", "__underscores__")
+    let name = name
+        .replace("__", "__underscores__")
         .replace('.', "__dot__")
         .replace('-', "__dash__")
-        .replace('/', "__slash__")
+        .replace('/', "__slash__");
+    Cow::Owned(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::node::Compiler;
+    use super::*;
+
+    fn schema() -> Value {
+        let text = json!({"type": "string"});
+        let part = json!({"type": "object", "properties": {"name": text, "for": text, "since": {"type": "string", "format": "date-time"},
+            "count": {"type": "integer"}, "a-b": text, "labels": {"type": "object", "additionalProperties": text}}});
+        json!({"type": "object", "properties": {"spec": part, "status": part, "parts": {"type": "array", "items": part}}})
+    }
+
+    /// What a rule says of an object if it is shown what it reads, and if it is shown everything.
+    fn both(rule: &Value, object: &Value, old: Option<&Value>) -> [Vec<String>; 2] {
+        let mut schema = schema();
+        schema["x-kubernetes-validations"] = json!([rule]);
+        [false, true].map(|everything| {
+            let mut compiler = Compiler::default();
+            let mut node = compiler.node(&schema, "", 0);
+            assert!(compiler.errors.is_empty(), "{:?}", compiler.errors);
+            if everything {
+                let rule = &mut Arc::get_mut(&mut node).unwrap().rules[0];
+                (rule.reads, rule.reads_old) = (Reads::Whole, Reads::Whole);
+            }
+            let errors = evaluate(&node, object, old, &[]);
+            errors.iter().map(ToString::to_string).collect()
+        })
+    }
+
+    #[test]
+    fn a_rule_that_is_shown_no_more_than_it_reads_says_the_same() {
+        let full = json!({"kind": "Thing", "spec": {"name": "a", "for": "b", "since": "2026-01-02T03:04:05Z", "count": 3, "a-b": "c",
+            "labels": {"a-b": "x", "in": "y", "c": "z"}}, "status": {"name": "a", "count": 4}, "parts": [{"name": "p"}, {"name": "q"}]});
+        let objects = [
+            json!({}),
+            json!({"spec": {}}),
+            json!({"spec": null, "status": {"name": null}}),
+            json!({"spec": {"name": "a", "count": 1}, "status": {"count": 9, "labels": {}}, "parts": []}),
+            full,
+        ];
+        for rule in [
+            "self.spec.name == 'a'",
+            "has(self.spec)",
+            "has(self.spec) && has(self.spec.name)",
+            "!has(self.spec) || !has(self.spec.labels) || size(self.spec.labels) > 1",
+            "self.spec.a__dash__b == 'c' && self.spec.__for__ == 'b'",
+            "self.spec.labels['a-b'] == 'x' && self['spec']['labels']['in'] == 'y'",
+            "self.spec.labels.all(k, k in self.status.labels || self.spec.labels[k] != '')",
+            "has(self.status.labels) ? self.status.labels == {} : self.spec == self.status",
+            "self.spec.since > timestamp('2025-01-01T00:00:00Z')",
+            "self.parts.exists(p, p.name == self.spec.name) || self.parts[0].name == 'p'",
+            "self.spec.name.size() + self.status.count > 4",
+            "oldSelf.hasValue() && oldSelf.value().spec.name == self.spec.name",
+            "oldSelf.orValue(self).spec == self.spec",
+            "has(self.kind) && self.kind == 'Thing'",
+            "self.exists(k, k == 'spec')",
+            "self.spec.name.first",
+            "oldSelf.spec.name == self.spec.name",
+            "!has(oldSelf.spec) || oldSelf.spec == self.spec",
+            "self == oldSelf",
+        ] {
+            for optional in [false, true] {
+                let rule = json!({"rule": rule, "optionalOldSelf": optional,
+                                  "messageExpression": "'count is ' + string(self.status.count)"});
+                for object in &objects {
+                    for old in std::iter::once(None).chain(objects.iter().map(Some)) {
+                        let [narrow, whole] = both(&rule, object, old);
+                        assert_eq!(narrow, whole, "{rule} of {object}, was {old:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_fails_as_before_is_forgiven_but_not_what_cannot_be_evaluated() {
+        let object = json!({"spec": {"count": 1}});
+        let failed = both(&json!({"rule": "self.spec.count > 1"}), &object, Some(&object));
+        assert_eq!(failed, [Vec::<String>::new(), Vec::new()]);
+        let [told, _] = both(&json!({"rule": "self.spec.name == 'a'"}), &object, Some(&object));
+        assert_eq!(
+            told,
+            ["<nil>: Invalid value: \"object\": No such key: name evaluating rule: self.spec.name == 'a'"]
+        );
+    }
 }

@@ -1,5 +1,7 @@
 //! Checks values against a schema, with the messages of kube-apiserver. It must not change anything.
 
+use std::fmt::Write as _;
+
 use serde_json::{Map, Number, Value};
 
 use super::correlate::{old_field, old_item};
@@ -10,7 +12,7 @@ use super::node::{Kind, Node};
 /// Checks `value`, which stands at `base` in its object ("" for the object itself).
 pub(super) fn field_errors(node: &Node, value: &Value, old: Option<&Value>, base: &str) -> Vec<FieldError> {
     let walker = Walker { base };
-    walker.ratcheted(node, value, "", old).errors
+    walker.ratcheted(node, value, &mut String::new(), old).errors
 }
 
 /// What a check found; `checks` counts how much of it applied, which tells the closest of several alternatives.
@@ -52,7 +54,7 @@ impl Walker<'_> {
     }
 
     /// Checks a value; faults that the same value had before are forgiven.
-    fn ratcheted(&self, node: &Node, value: &Value, path: &str, old: Option<&Value>) -> Outcome {
+    fn ratcheted(&self, node: &Node, value: &Value, path: &mut String, old: Option<&Value>) -> Outcome {
         let mut outcome = self.check(node, value, path, old);
         if !outcome.errors.is_empty() && old == Some(value) {
             outcome.errors.clear();
@@ -60,7 +62,7 @@ impl Walker<'_> {
         outcome
     }
 
-    fn check(&self, node: &Node, value: &Value, path: &str, old: Option<&Value>) -> Outcome {
+    fn check(&self, node: &Node, value: &Value, path: &mut String, old: Option<&Value>) -> Outcome {
         let mut out = Outcome::default();
         if node.kind.is_some() || node.int_or_string || node.format.is_some() {
             match self.type_error(node, value, path) {
@@ -146,13 +148,21 @@ impl Walker<'_> {
         ));
     }
 
-    fn alternatives(&self, node: &Node, value: &Value, path: &str, old: Option<&Value>, out: &mut Outcome) {
-        let quoted = || go_quote(path);
+    fn alternatives(
+        &self,
+        node: &Node,
+        value: &Value,
+        path: &mut String,
+        old: Option<&Value>,
+        out: &mut Outcome,
+    ) {
         if !node.any_of.is_empty() {
             let (valid, best) = self.try_all(&node.any_of, value, path, old);
             if valid == 0 {
-                out.errors
-                    .push(self.loose(format!("{} must validate at least one schema (anyOf)", quoted())));
+                out.errors.push(self.loose(format!(
+                    "{} must validate at least one schema (anyOf)",
+                    go_quote(path)
+                )));
             }
             out.merge(best);
         }
@@ -165,7 +175,7 @@ impl Walker<'_> {
                 };
                 let words = format!(
                     "{} must validate one and only one schema (oneOf). {found}",
-                    quoted()
+                    go_quote(path)
                 );
                 out.errors.push(self.loose(words));
             }
@@ -182,7 +192,7 @@ impl Walker<'_> {
                 let more = if valid == 0 { ". None validated" } else { "" };
                 out.errors.push(self.loose(format!(
                     "{} must validate all the schemas (allOf){more}",
-                    quoted()
+                    go_quote(path)
                 )));
             }
         }
@@ -190,7 +200,7 @@ impl Walker<'_> {
             && self.check(not, value, path, old).errors.is_empty()
         {
             out.errors
-                .push(self.loose(format!("{} must not validate the schema (not)", quoted())));
+                .push(self.loose(format!("{} must not validate the schema (not)", go_quote(path))));
         }
         out.checks += 2;
     }
@@ -200,7 +210,7 @@ impl Walker<'_> {
         &self,
         branches: &[std::sync::Arc<Node>],
         value: &Value,
-        path: &str,
+        path: &mut String,
         old: Option<&Value>,
     ) -> (usize, Outcome) {
         let mut valid = 0;
@@ -286,12 +296,16 @@ impl Walker<'_> {
         }
     }
 
-    fn list(&self, node: &Node, items: &[Value], path: &str, old: Option<&Value>, out: &mut Outcome) {
+    fn list(&self, node: &Node, items: &[Value], path: &mut String, old: Option<&Value>, out: &mut Outcome) {
         out.checks += 2;
+        let length = path.len();
         if let Some(child) = &node.items {
             for (i, item) in items.iter().enumerate() {
                 let old = old_item(node, item, old);
-                out.merge(self.ratcheted(child, item, &format!("{path}[{i}]"), old));
+                // Writing to a text does not fail.
+                let _ = write!(path, "[{i}]");
+                out.merge(self.ratcheted(child, item, path, old));
+                path.truncate(length);
             }
         }
         let size = i64::try_from(items.len()).unwrap_or(i64::MAX);
@@ -313,7 +327,14 @@ impl Walker<'_> {
         }
     }
 
-    fn map(&self, node: &Node, map: &Map<String, Value>, path: &str, old: Option<&Value>, out: &mut Outcome) {
+    fn map(
+        &self,
+        node: &Node,
+        map: &Map<String, Value>,
+        path: &mut String,
+        old: Option<&Value>,
+        out: &mut Outcome,
+    ) {
         out.checks += 1;
         let size = i64::try_from(map.len()).unwrap_or(i64::MAX);
         if let Some(min) = node.min_properties.filter(|min| size < *min) {
@@ -326,6 +347,7 @@ impl Walker<'_> {
         if let Some(max) = node.max_properties.filter(|max| size > *max) {
             out.errors.push(FieldError::too_many(self.field(path), size, max));
         }
+        let length = path.len();
         let at_root = path.is_empty() && self.base.is_empty();
         let old_of = |key: &str| match key {
             "apiVersion" | "kind" if at_root => None,
@@ -337,7 +359,9 @@ impl Walker<'_> {
             }
             match &node.additional {
                 Some(super::node::Additional::Schema(child)) => {
-                    out.merge(self.ratcheted(child, value, &format!("{path}.{key}"), old_of(key)));
+                    path.extend([".", key]);
+                    out.merge(self.ratcheted(child, value, path, old_of(key)));
+                    path.truncate(length);
                 }
                 Some(super::node::Additional::None) => {
                     let detail = format!("{path}.{key} in body is a forbidden property");
@@ -349,12 +373,9 @@ impl Walker<'_> {
         }
         for (key, child) in &node.properties {
             if let Some(value) = map.get(key) {
-                let path = if path.is_empty() {
-                    key.clone()
-                } else {
-                    format!("{path}.{key}")
-                };
-                out.merge(self.ratcheted(child, value, &path, old_of(key)));
+                path.extend([if length == 0 { "" } else { "." }, key]);
+                out.merge(self.ratcheted(child, value, path, old_of(key)));
+                path.truncate(length);
             }
         }
         for key in &node.required {

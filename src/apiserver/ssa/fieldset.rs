@@ -4,6 +4,7 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -67,13 +68,13 @@ impl PartialEq for Item {
 
 impl Eq for Item {}
 
-/// One step of a field path. The order of the variants is the order in sets.
+/// One step of a field path, cheap to clone. The order of the variants is the order in sets.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum PathElement {
     /// A field of a map.
-    Field(String),
+    Field(Arc<str>),
     /// The item of a list that has these keys, sorted by name.
-    Key(Vec<(String, Item)>),
+    Key(Arc<[(Arc<str>, Item)]>),
     /// The item of a set that has this value.
     Value(Item),
     /// The item of a list at this index.
@@ -83,11 +84,11 @@ pub(crate) enum PathElement {
 impl PathElement {
     fn encode(&self) -> String {
         match self {
-            Self::Field(name) => format!("f:{name}"),
+            Self::Field(name) => ["f:", name].concat(),
             Self::Key(keys) => {
                 let pairs: Vec<String> = keys
                     .iter()
-                    .map(|(name, item)| format!("{}:{}", Value::from(name.as_str()), go_json(&item.0)))
+                    .map(|(name, item)| format!("{}:{}", Value::from(&**name), go_json(&item.0)))
                     .collect();
                 format!("k:{{{}}}", pairs.join(","))
             }
@@ -105,14 +106,14 @@ impl PathElement {
             serde_json::from_str::<Value>(text).map_err(|error| format!("path element {text:?}: {error}"))
         };
         Ok(Some(match kind {
-            "f" => Self::Field(rest.to_owned()),
+            "f" => Self::Field(rest.into()),
             "v" => Self::Value(Item(json(rest)?)),
             "i" => Self::Index(
                 rest.parse()
                     .map_err(|error| format!("path element {text:?}: {error}"))?,
             ),
             "k" => match json(rest)? {
-                Value::Object(map) => Self::Key(map.into_iter().map(|(k, v)| (k, Item(v))).collect()),
+                Value::Object(map) => Self::Key(map.into_iter().map(|(k, v)| (k.into(), Item(v))).collect()),
                 _ => return Err(format!("path element {text:?}: the keys are not an object")),
             },
             _ => return Ok(None),
@@ -156,13 +157,23 @@ impl FieldSet {
         }
     }
 
+    /// Adds what lies below a step that is not in the set yet, and the step itself if it is a member.
+    pub(crate) fn put(&mut self, element: PathElement, below: Self, member: bool) {
+        if !below.is_empty() {
+            self.children.insert(element.clone(), below);
+        }
+        if member {
+            self.members.insert(element);
+        }
+    }
+
     /// The set of these paths of plain fields.
     pub(crate) fn of_fields(paths: &[&[&str]]) -> Self {
         let mut set = Self::default();
         for path in paths {
             let path: Vec<PathElement> = path
                 .iter()
-                .map(|name| PathElement::Field((*name).to_owned()))
+                .map(|name| PathElement::Field((*name).into()))
                 .collect();
             set.insert(&path);
         }
@@ -198,13 +209,8 @@ impl FieldSet {
         self.children.iter()
     }
 
-    pub(crate) fn union(&self, other: &Self) -> Self {
-        let mut out = self.clone();
-        out.add(other);
-        out
-    }
-
-    fn add(&mut self, other: &Self) {
+    /// Adds all of another set.
+    pub(crate) fn add(&mut self, other: &Self) {
         self.members.extend(other.members.iter().cloned());
         for (element, child) in &other.children {
             match self.children.get_mut(element) {
@@ -216,67 +222,96 @@ impl FieldSet {
         }
     }
 
-    pub(crate) fn intersection(&self, other: &Self) -> Self {
-        self.narrowed(
-            |element| other.members.contains(element),
-            |element, child| {
-                other
-                    .children
-                    .get(element)
-                    .map(|theirs| child.intersection(theirs))
-                    .unwrap_or_default()
-            },
-        )
+    /// The set with all of another one.
+    pub(crate) fn with(mut self, other: Self) -> Self {
+        if self.is_empty() {
+            return other;
+        }
+        self.take_in(other);
+        self
     }
 
-    /// What is in this set and not in the other; a path that the other has takes nothing below it away.
-    pub(crate) fn difference(&self, other: &Self) -> Self {
-        self.narrowed(
-            |element| !other.members.contains(element),
-            |element, child| {
-                other
-                    .children
-                    .get(element)
-                    .map_or_else(|| child.clone(), |theirs| child.difference(theirs))
-            },
-        )
-    }
-
-    /// What is in this set and neither in the other nor below one of its members.
-    pub(crate) fn recursive_difference(&self, other: &Self) -> Self {
-        self.narrowed(
-            |element| !other.members.contains(element),
-            |element, child| {
-                if other.members.contains(element) {
-                    return Self::default();
+    fn take_in(&mut self, mut other: Self) {
+        self.members.append(&mut other.members);
+        for (element, child) in other.children {
+            match self.children.get_mut(&element) {
+                Some(mine) => mine.take_in(child),
+                None => {
+                    self.children.insert(element, child);
                 }
-                other
-                    .children
-                    .get(element)
-                    .map_or_else(|| child.clone(), |theirs| child.recursive_difference(theirs))
-            },
-        )
+            }
+        }
     }
 
-    fn narrowed(
-        &self,
-        keep: impl Fn(&PathElement) -> bool,
-        below: impl Fn(&PathElement, &Self) -> Self,
-    ) -> Self {
-        let members = self
-            .members
-            .iter()
-            .filter(|element| keep(element))
-            .cloned()
-            .collect();
+    pub(crate) fn intersection(&self, other: &Self) -> Self {
         let children = self.children.iter().filter_map(|(element, child)| {
-            let child = below(element, child);
+            let child = child.intersection(other.children.get(element)?);
             (!child.is_empty()).then(|| (element.clone(), child))
         });
         Self {
             children: children.collect(),
-            members,
+            members: self.members.intersection(&other.members).cloned().collect(),
         }
+    }
+
+    /// What is in this set and not in the other; a path that the other has takes nothing below it away.
+    pub(crate) fn difference(&self, other: &Self) -> Self {
+        let mut out = self.clone();
+        out.subtract(other);
+        out
+    }
+
+    /// Leaves [`FieldSet::difference`].
+    pub(crate) fn subtract(&mut self, other: &Self) {
+        self.subtract_members(other);
+        self.children.retain(|element, child| {
+            if let Some(theirs) = other.children.get(element) {
+                child.subtract(theirs);
+            }
+            !child.is_empty()
+        });
+    }
+
+    /// Leaves what is neither in the other set nor below one of its members.
+    pub(crate) fn subtract_recursively(&mut self, other: &Self) {
+        self.subtract_members(other);
+        self.children.retain(|element, child| {
+            if other.members.contains(element) {
+                return false;
+            }
+            if let Some(theirs) = other.children.get(element) {
+                child.subtract_recursively(theirs);
+            }
+            !child.is_empty()
+        });
+    }
+
+    fn subtract_members(&mut self, other: &Self) {
+        if !other.members.is_empty() {
+            self.members.retain(|element| !other.members.contains(element));
+        }
+    }
+
+    /// Whether all of `other` is in this set too, and with each item of a list the fields that tell it apart.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        other
+            .members
+            .iter()
+            .all(|element| self.members.contains(element) && self.tells_apart(element))
+            && other.children.iter().all(|(element, child)| {
+                let mine = self.children.get(element);
+                mine.is_some_and(|mine| mine.covers(child)) && self.tells_apart(element)
+            })
+    }
+
+    fn tells_apart(&self, element: &PathElement) -> bool {
+        let PathElement::Key(keys) = element else {
+            return true;
+        };
+        self.children.get(element).is_some_and(|fields| {
+            let mut names = keys.iter().map(|(name, _)| PathElement::Field(Arc::clone(name)));
+            names.all(|name| fields.members.contains(&name))
+        })
     }
 
     /// Adds the named fields that lie above members: what is inside them is theirs.
@@ -290,7 +325,7 @@ impl FieldSet {
             if let Some(of) = of {
                 match (element, &of.map, &of.list) {
                     (PathElement::Field(name), Some(map), _) => {
-                        if map.fields.contains_key(name) {
+                        if map.fields.contains_key(&**name) {
                             out.members.insert(element.clone());
                         }
                         child_type = map.field(name);
@@ -417,12 +452,12 @@ pub(crate) fn item_element(list: &super::types::ListOf, item: &Value) -> Result<
     let Form::Map(element) = list.element.get().form(Some(item)).0 else {
         return Err("associative list may not have non-map types".to_owned());
     };
-    let mut keys: Vec<(String, Item)> = list
+    let mut keys: Vec<(Arc<str>, Item)> = list
         .keys
         .iter()
         .filter_map(|key| {
             let value = map.get(key).or_else(|| element.defaults.get(key))?;
-            Some((key.clone(), Item(value.clone())))
+            Some((key.as_str().into(), Item(value.clone())))
         })
         .collect();
     if keys.is_empty() {
@@ -434,7 +469,7 @@ pub(crate) fn item_element(list: &super::types::ListOf, item: &Value) -> Result<
         ));
     }
     keys.sort();
-    Ok(PathElement::Key(keys))
+    Ok(PathElement::Key(keys.into()))
 }
 
 #[cfg(test)]
@@ -476,7 +511,30 @@ mod tests {
         let set = FieldSet::decode(&json!({"f:a": {".": {}, "f:b": {}}})).unwrap();
         let a = FieldSet::of_fields(&[&["a"]]);
         assert_eq!(set.difference(&a).encode(), json!({"f:a": {"f:b": {}}}));
-        assert!(set.recursive_difference(&a).is_empty());
+        let mut left = set;
+        left.subtract_recursively(&a);
+        assert!(left.is_empty());
+    }
+
+    #[test]
+    fn a_set_covers_what_is_in_it_if_its_items_can_be_told_apart() {
+        let set = |fields: Value| FieldSet::decode(&fields).unwrap();
+        let item = r#"k:{"name":"p"}"#;
+        let all =
+            set(json!({"f:a": {".": {}, "f:b": {}}, "f:parts": {item: {".": {}, "f:name": {}, "f:n": {}}}}));
+        for (other, wanted) in [
+            (json!({}), true),
+            (json!({"f:a": {}}), true),
+            (json!({"f:a": {"f:b": {}}, "f:parts": {item: {"f:n": {}}}}), true),
+            (json!({"f:parts": {item: {}}}), true),
+            (json!({"f:a": {"f:c": {}}}), false),
+            (json!({"f:parts": {}}), false),
+            (json!({"f:parts": {r#"k:{"name":"q"}"#: {}}}), false),
+        ] {
+            assert_eq!(all.covers(&set(other.clone())), wanted, "{other}");
+        }
+        let nameless = set(json!({"f:parts": {item: {".": {}, "f:n": {}}}}));
+        assert!(!nameless.covers(&nameless));
     }
 
     #[test]
@@ -484,10 +542,13 @@ mod tests {
         let path = [
             PathElement::Field("spec".into()),
             PathElement::Field("parts".into()),
-            PathElement::Key(vec![
-                ("name".into(), Item(json!("p"))),
-                ("port".into(), Item(json!(80))),
-            ]),
+            PathElement::Key(
+                [
+                    ("name".into(), Item(json!("p"))),
+                    ("port".into(), Item(json!(80))),
+                ]
+                .into(),
+            ),
             PathElement::Value(Item(json!("a"))),
         ];
         assert_eq!(path_words(&path), r#".spec.parts[name="p",port=80][="a"]"#);

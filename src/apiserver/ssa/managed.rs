@@ -128,7 +128,7 @@ impl Managers {
         self.0.retain(|key, owned| {
             let lost = lost(key);
             if !lost.is_empty() {
-                owned.fields = owned.fields.difference(lost);
+                owned.fields.subtract(lost);
             }
             !owned.fields.is_empty()
         });
@@ -176,7 +176,7 @@ impl Managers {
             if let Some(owned) = self.0.remove(&key)
                 && let Some(into) = self.0.get_mut(&bucket)
             {
-                into.fields = into.fields.union(&owned.fields);
+                into.fields.add(&owned.fields);
                 into.time = owned.time;
                 excess -= 1;
             }
@@ -209,6 +209,22 @@ fn seconds(time: Option<&str>) -> i64 {
 /// `metadata.managedFields`, if the object has it at all.
 pub(crate) fn entries(object: &Value) -> Option<&Value> {
     object.get("metadata")?.get("managedFields")
+}
+
+/// A copy of an object without `metadata.managedFields`.
+pub(crate) fn without_entries(object: &Value) -> Value {
+    let Value::Object(fields) = object else {
+        return object.clone();
+    };
+    let metadata = |metadata: &Map<String, Value>| {
+        let kept = metadata.iter().filter(|(key, _)| *key != "managedFields");
+        Value::Object(kept.map(|(key, value)| (key.clone(), value.clone())).collect())
+    };
+    let copy = |(key, value): (&String, &Value)| match value {
+        Value::Object(fields) if key == "metadata" => (key.clone(), metadata(fields)),
+        _ => (key.clone(), value.clone()),
+    };
+    Value::Object(fields.iter().map(copy).collect())
 }
 
 /// Writes `metadata.managedFields`; none takes it out.

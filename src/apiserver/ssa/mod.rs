@@ -9,12 +9,16 @@ pub(crate) mod types;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::LazyLock;
 
 use serde_json::{Map, Value, json};
 
 use self::fieldset::{FieldSet, PathElement, path_words};
-use self::managed::{ManagerKey, Managers, Operation, Owned, entries, is_reset, set_entries};
+use self::managed::{
+    ManagerKey, Managers, Operation, Owned, entries, is_reset, set_entries, without_entries,
+};
 use self::types::Type;
+use super::object::meta::{same_but_time, same_fields};
 use super::schema::{Structural, go_quote};
 use crate::time::{Timestamp, rfc3339};
 
@@ -41,6 +45,21 @@ const UNOWNED: [&[&str]; 12] = [
     &["metadata", "managedFields"],
     &["metadata", "resourceVersion"],
 ];
+
+/// The metadata that changes without anybody having changed it.
+const WRITTEN_BY_SERVER: [&str; 6] = [
+    "managedFields",
+    "resourceVersion",
+    "generation",
+    "uid",
+    "creationTimestamp",
+    "selfLink",
+];
+
+fn unowned() -> &'static FieldSet {
+    static SET: LazyLock<FieldSet> = LazyLock::new(|| FieldSet::of_fields(&UNOWNED));
+    &SET
+}
 
 /// Who writes, and through what.
 #[derive(Debug, Clone, Copy)]
@@ -204,20 +223,17 @@ pub fn apply(
     } else {
         managers
     };
-    let outcome = match job.apply(&bare, applied, managers.clone(), force) {
-        Err(Refused::Conflicts(conflicts)) => {
-            let left = if manager.name == "kubectl" {
-                job.unforgiven(&bare, &conflicts)
-            } else {
-                conflicts
-            };
+    let again = (manager.name == "kubectl" && !force).then(|| managers.clone());
+    let outcome = match (job.apply(&bare, applied, managers, force), again) {
+        (Err(Refused::Conflicts(conflicts)), Some(managers)) => {
+            let left = job.unforgiven(&bare, &conflicts);
             if left.is_empty() {
                 job.apply(&bare, applied, managers, true)
             } else {
                 Err(Refused::Conflicts(left))
             }
         }
-        other => other,
+        (other, _) => other,
     };
     let (merged, managers) = match outcome {
         Ok(outcome) => outcome,
@@ -295,57 +311,60 @@ fn exists(object: &Value) -> bool {
 
 /// Puts the times of the entries of `live` back into `new` when nothing else has changed.
 fn keep_times(live: &Value, new: &mut Value) {
-    let (Some(old_entries), Some(new_entries)) = (entries(live), entries(new)) else {
+    let (Some(Value::Array(old_entries)), Some(Value::Array(new_entries))) = (entries(live), entries(new))
+    else {
         return;
     };
-    let timeless = |entries: &Value| {
-        let mut list = entries.as_array().cloned().unwrap_or_default();
-        for entry in &mut list {
-            if let Some(entry) = entry.as_object_mut() {
-                entry.remove("time");
-            }
+    if old_entries.len() == new_entries.len()
+        && same_essence(live, new)
+        && same_but_times(old_entries, new_entries)
+    {
+        let old_entries = old_entries.clone();
+        set_entries(new, Some(old_entries));
+    }
+}
+
+/// Whether two lists of entries are the same but for their times and their order.
+fn same_but_times(old: &[Value], new: &[Value]) -> bool {
+    if old.iter().zip(new).all(|(a, b)| same_but_time(a, b)) {
+        return true;
+    }
+    let timeless = |entries: &[Value]| {
+        let mut list = entries.to_vec();
+        for entry in list.iter_mut().filter_map(Value::as_object_mut) {
+            entry.remove("time");
         }
         list.sort_by_cached_key(ToString::to_string);
         list
     };
-    if timeless(old_entries) != timeless(new_entries) || essence(live) != essence(new) {
-        return;
-    }
-    let old_entries = old_entries.as_array().cloned();
-    set_entries(new, old_entries);
+    timeless(old) == timeless(new)
 }
 
-/// An object without what the server itself writes.
-fn essence(object: &Value) -> Value {
-    let mut object = object.clone();
-    if let Some(Value::Object(metadata)) = object.get_mut("metadata") {
-        for key in [
-            "managedFields",
-            "resourceVersion",
-            "generation",
-            "uid",
-            "creationTimestamp",
-            "selfLink",
-        ] {
-            metadata.remove(key);
-        }
-        metadata.retain(|_, v| !v.is_null() && v.as_object().is_none_or(|m| !m.is_empty()));
-    }
-    object
+/// Whether two objects are the same but for what the server itself writes.
+fn same_essence(a: &Value, b: &Value) -> bool {
+    let (Some(left), Some(right)) = (a.as_object(), b.as_object()) else {
+        return a == b;
+    };
+    left.len() == right.len()
+        && left.iter().all(|(key, value)| match (value, right.get(key)) {
+            (Value::Object(a), Some(Value::Object(b))) if key == "metadata" => {
+                same_fields(a, b, |key, value| {
+                    !WRITTEN_BY_SERVER.contains(&key)
+                        && !value.is_null()
+                        && value.as_object().is_none_or(|m| !m.is_empty())
+                })
+            }
+            (value, other) => Some(value) == other,
+        })
 }
 
 /// The stored object without its entries; of one that does not exist, only what its kind is.
 fn bare_live(live: Option<&Value>, version: &str, kind: &str) -> Value {
-    let Some(live) = live else {
-        return if kind.is_empty() {
-            json!({})
-        } else {
-            json!({"apiVersion": version, "kind": kind})
-        };
-    };
-    let mut bare = live.clone();
-    set_entries(&mut bare, None);
-    bare
+    match live {
+        Some(live) => without_entries(live),
+        None if kind.is_empty() => json!({}),
+        None => json!({"apiVersion": version, "kind": kind}),
+    }
 }
 
 fn starting_managers(live: Option<&Value>, new: &Value, manager: &Manager<'_>) -> Managers {
@@ -384,7 +403,9 @@ struct Job<'a> {
 impl Job<'_> {
     /// Fits entries to a schema that has changed, and drops those of other groups.
     fn reconciled(&self, managers: Managers) -> Managers {
-        let group = |version: &str| version.split_once('/').map(|(group, _)| group.to_owned());
+        fn group(version: &str) -> Option<&str> {
+            version.split_once('/').map(|(group, _)| group)
+        }
         let ours = group(self.manager.api_version);
         let kept = managers
             .0
@@ -392,7 +413,7 @@ impl Job<'_> {
             .filter(|(_, owned)| group(&owned.api_version) == ours);
         Managers(
             kept.map(|(key, owned)| {
-                let fields = typed::reconcile(self.of, &owned.fields);
+                let fields = typed::reconcile(self.of, owned.fields);
                 (key, Owned { fields, ..owned })
             })
             .collect(),
@@ -408,14 +429,13 @@ impl Job<'_> {
     fn update(&self, old: &Value, new: &Value, managers: Managers, key: &ManagerKey) -> Managers {
         let mut managers = self.reconciled(managers);
         let change = self.changes(old, new);
-        let gained = change.modified.union(&change.added);
-        let lost = gained.union(&change.removed);
+        let mut own = change.modified.with(change.added);
+        let lost = own.clone().with(change.removed);
         managers.take(|_| &lost);
-        let mut own = gained.recursive_difference(&self.reset);
-        own = own.difference(&FieldSet::of_fields(&UNOWNED));
+        own.subtract(unowned());
         if !own.is_empty() {
-            if let Some(before) = managers.0.get(key) {
-                own = own.union(&before.fields);
+            if let Some(before) = managers.0.remove(key) {
+                own = own.with(before.fields);
             }
             let api_version = self.manager.api_version.to_owned();
             managers.0.insert(
@@ -493,8 +513,13 @@ impl Job<'_> {
         let merged = typed::merge(self.of, live, applied).map_err(|errors| {
             Refused::Form(format!("failed to merge config: {}", typed::join_errors(&errors)))
         })?;
-        let fields = typed::field_set(self.of, applied).recursive_difference(&self.reset);
-        let before = managers.0.get(&key).cloned();
+        let mut fields = typed::field_set(self.of, applied);
+        fields.subtract_recursively(&self.reset);
+        let before = managers.0.remove(&key);
+        // Who applies all that it applied before takes nothing out.
+        let leaves = before
+            .as_ref()
+            .is_some_and(|before| !fields.covers(&before.fields));
         let last_time = before.as_ref().and_then(|owned| owned.time.clone());
         let owned = Owned {
             fields,
@@ -503,7 +528,7 @@ impl Job<'_> {
         };
         managers.0.insert(key.clone(), owned);
         let new = match before {
-            Some(before) if !before.fields.is_empty() => self.pruned(&merged, &managers, &before.fields),
+            Some(before) if leaves => self.pruned(&merged, &managers, &before.fields),
             _ => merged,
         };
         self.settle(live, &new, &mut managers, &key, force)?;
@@ -526,20 +551,20 @@ impl Job<'_> {
         force: bool,
     ) -> Result<(), Refused> {
         let change = self.changes(live, new);
-        let gained = change.modified.union(&change.added);
+        let gained = change.modified.with(change.added);
         let mut conflicts = Conflicts::new();
-        for (other, owned) in managers.0.iter().filter(|(other, _)| *other != key) {
+        for (other, owned) in managers.0.iter().filter(|(other, _)| !force && *other != key) {
             let both = owned.fields.intersection(&gained);
             if !both.is_empty() {
                 conflicts.insert(other.clone(), both);
             }
         }
-        if !force && !conflicts.is_empty() {
+        if !conflicts.is_empty() {
             return Err(Refused::Conflicts(conflicts));
         }
-        let lost = gained.union(&change.removed);
-        let unowned = FieldSet::of_fields(&UNOWNED);
-        managers.take(|other| if other == key { &unowned } else { &lost });
+        let lost = gained.with(change.removed);
+        let unowned = unowned();
+        managers.take(|other| if other == key { unowned } else { &lost });
         Ok(())
     }
 
@@ -552,10 +577,10 @@ impl Job<'_> {
         // Owned by anybody, also by this apply: it comes back.
         let mut owned = FieldSet::default();
         for other in managers.0.values() {
-            owned = owned.union(&other.fields);
+            owned.add(&other.fields);
         }
         let merged_fields = fields(merged);
-        let gone = merged_fields.difference(&fields(&without_last).union(&named(&owned)));
+        let gone = merged_fields.difference(&fields(&without_last).with(named(&owned)));
         let with_owned = typed::remove(self.of, merged, &gone);
         // Never owned by this manager: it comes back too.
         let gone = merged_fields.difference(&fields(&with_owned)).intersection(&last);
@@ -587,13 +612,11 @@ impl Job<'_> {
             return None;
         }
         let change = typed::compare(self.of, &last, live);
-        let fields = typed::field_set(self.of, &last);
-        Some(
-            fields
-                .difference(&change.modified)
-                .difference(&change.added)
-                .difference(&change.removed),
-        )
+        let mut fields = typed::field_set(self.of, &last);
+        for changed in [&change.modified, &change.added, &change.removed] {
+            fields.subtract(changed);
+        }
+        Some(fields)
     }
 }
 
@@ -644,7 +667,7 @@ impl fmt::Display for Conflict {
 }
 
 fn element(name: &str) -> PathElement {
-    PathElement::Field(name.to_owned())
+    PathElement::Field(name.into())
 }
 
 #[cfg(test)]

@@ -438,9 +438,29 @@ proptest! {
         let removed_only = owned(&after, "u2").is_null();
         prop_assert!(changed || removed_only);
         // Together they own what a single creator would own.
-        let both = FieldSet::decode(&owned(&after, "u1")).unwrap().union(&FieldSet::decode(&owned(&after, "u2")).unwrap());
+        let both = FieldSet::decode(&owned(&after, "u1")).unwrap().with(FieldSet::decode(&owned(&after, "u2")).unwrap());
         let creator = updated(None, widget(new), "u", 1);
         prop_assert_eq!(both.encode(), owned(&creator, "u"));
+    }
+
+    #[test]
+    fn who_applies_all_of_the_last_time_again_takes_nothing_out(a in specs(), u in specs(), b in specs(), more in specs()) {
+        let live = applied(None, a.clone(), "a", true, 1).unwrap();
+        let mut next = widget(u);
+        next["metadata"]["managedFields"] = live["metadata"]["managedFields"].clone();
+        let live = updated(Some(&live), next, "u", 2);
+        let live = applied(Some(&live), b, "b", true, 3).unwrap();
+        let (schema, by) = (schema(), manager("a"));
+        let job = Job { of: schema.merge_type(), manager: &by, reset: FieldSet::default(), now: at(4) };
+        for again in [a, more] {
+            let mut managers = Managers::of(&live).unwrap();
+            let merged = typed::merge(job.of, &without_entries(&live), &widget(again.clone())).unwrap();
+            let fields = typed::field_set(job.of, &widget(again));
+            if let Some(before) = managers.0.remove(&by.key(Operation::Apply)) && fields.covers(&before.fields) {
+                managers.0.insert(by.key(Operation::Apply), Owned { fields, ..before.clone() });
+                prop_assert_eq!(job.pruned(&merged, &managers, &before.fields), merged);
+            }
+        }
     }
 
     #[test]

@@ -32,47 +32,76 @@ pub(crate) fn join_errors(errors: &[TypeError]) -> String {
     }
 }
 
+/// The way to a value. Steps are only made of it where one is told: most values have nothing to tell.
+#[derive(Clone, Copy)]
+enum Path<'a> {
+    Root,
+    Field(&'a Self, &'a str),
+    Element(&'a Self, &'a PathElement),
+}
+
+impl Path<'_> {
+    fn elements(&self) -> Vec<PathElement> {
+        let (mut at, mut out) = (self, Vec::new());
+        loop {
+            at = match at {
+                Self::Root => break,
+                Self::Field(above, name) => {
+                    out.push(PathElement::Field((*name).into()));
+                    above
+                }
+                Self::Element(above, element) => {
+                    out.push((*element).clone());
+                    above
+                }
+            };
+        }
+        out.reverse();
+        out
+    }
+}
+
 /// Checks that a value has the form of its type; `duplicates` allows items to occur twice.
 pub(crate) fn check(of: &Type, value: &Value, duplicates: bool) -> Vec<TypeError> {
     let mut checker = Checker {
         duplicates,
-        path: Vec::new(),
         errors: Vec::new(),
     };
-    checker.check(of, value);
+    checker.check(of, value, Path::Root);
     checker.errors
 }
 
 struct Checker {
     duplicates: bool,
-    path: Vec<PathElement>,
     errors: Vec<TypeError>,
 }
 
 impl Checker {
-    fn fault(&mut self, words: String) {
+    fn fault(&mut self, path: Path<'_>, words: String) {
         self.errors.push(TypeError {
-            path: path_words(&self.path),
+            path: path_words(&path.elements()),
             words,
         });
     }
 
-    fn check(&mut self, of: &Type, value: &Value) {
+    fn check(&mut self, of: &Type, value: &Value, path: Path<'_>) {
         match (of.form(Some(value)).0, value) {
             (_, Value::Null) | (Form::None, _) => {}
             (Form::Scalar(scalar), value) => {
                 if let Some(words) = scalar_fault(scalar, value) {
-                    self.fault(words);
+                    self.fault(path, words);
                 }
             }
-            (Form::List(list), Value::Array(items)) => self.list(list, items),
-            (Form::List(_), other) => self.fault(format!("expected list, got &{{{}}}", go_plain(other))),
-            (Form::Map(map), Value::Object(fields)) => self.map(map, fields),
-            (Form::Map(_), other) => self.fault(format!("expected map, got &{{{}}}", go_plain(other))),
+            (Form::List(list), Value::Array(items)) => self.list(list, items, path),
+            (Form::List(_), other) => {
+                self.fault(path, format!("expected list, got &{{{}}}", go_plain(other)));
+            }
+            (Form::Map(map), Value::Object(fields)) => self.map(map, fields, path),
+            (Form::Map(_), other) => self.fault(path, format!("expected map, got &{{{}}}", go_plain(other))),
         }
     }
 
-    fn list(&mut self, list: &ListOf, items: &[Value]) {
+    fn list(&mut self, list: &ListOf, items: &[Value], path: Path<'_>) {
         let mut seen: std::collections::BTreeSet<PathElement> = std::collections::BTreeSet::new();
         for (i, item) in items.iter().enumerate() {
             let element = if list.atomic {
@@ -80,26 +109,23 @@ impl Checker {
             } else {
                 match item_element(list, item) {
                     Ok(element) => element,
-                    Err(words) => return self.fault(format!("element {i}: {words}")),
+                    Err(words) => return self.fault(path, format!("element {i}: {words}")),
                 }
             };
-            if !list.atomic && !seen.insert(element.clone()) && !self.duplicates {
-                self.fault(format!("duplicate entries for key {element}"));
+            if !list.atomic && !self.duplicates && !seen.insert(element.clone()) {
+                self.fault(path, format!("duplicate entries for key {element}"));
             }
-            self.path.push(element);
-            self.check(list.element.get(), item);
-            self.path.pop();
+            self.check(list.element.get(), item, Path::Element(&path, &element));
         }
     }
 
-    fn map(&mut self, map: &MapOf, fields: &Map<String, Value>) {
+    fn map(&mut self, map: &MapOf, fields: &Map<String, Value>, path: Path<'_>) {
         for (key, value) in fields {
-            self.path.push(PathElement::Field(key.clone()));
+            let path = Path::Field(&path, key);
             match map.field(key) {
-                Some(of) => self.check(of.get(), value),
-                None => self.fault("field not declared in schema".to_owned()),
+                Some(of) => self.check(of.get(), value, path),
+                None => self.fault(path, "field not declared in schema".to_owned()),
             }
-            self.path.pop();
         }
     }
 }
@@ -187,57 +213,49 @@ pub(crate) fn equal(a: &Value, b: &Value) -> bool {
 
 /// The fields that a value sets.
 pub(crate) fn field_set(of: &Type, value: &Value) -> FieldSet {
-    let mut set = FieldSet::default();
-    list_fields(of, value, &mut Vec::new(), &mut set);
-    set
+    fields_of(of, value).0
 }
 
-fn list_fields(of: &Type, value: &Value, path: &mut Vec<PathElement>, set: &mut FieldSet) {
+/// The fields below a value, and whether it is one itself.
+fn fields_of(of: &Type, value: &Value) -> (FieldSet, bool) {
     match (of.form(Some(value)).0, value) {
-        (Form::Scalar(_), _) => set.insert(path),
-        (Form::List(list), value) => {
-            if list.atomic {
-                set.insert(path);
-            } else if let Value::Array(items) = value {
-                list_items(list, items, path, set);
+        (Form::Scalar(_), _) => (FieldSet::default(), true),
+        (Form::List(list), _) if list.atomic => (FieldSet::default(), true),
+        (Form::Map(map), _) if map.atomic => (FieldSet::default(), true),
+        (Form::List(list), Value::Array(items)) => (fields_of_items(list, items), false),
+        (Form::Map(map), Value::Object(fields)) => {
+            let mut set = FieldSet::default();
+            for (key, value) in fields {
+                let Some(of) = map.field(key) else { continue };
+                let (below, itself) = fields_of(of.get(), value);
+                let empty = value.is_null() || value.as_object().is_some_and(Map::is_empty);
+                let member = itself || empty || !map.fields.contains_key(key);
+                set.put(PathElement::Field(key.as_str().into()), below, member);
             }
+            (set, false)
         }
-        (Form::Map(map), value) => {
-            if map.atomic {
-                set.insert(path);
-            } else if let Value::Object(fields) = value {
-                for (key, value) in fields {
-                    let Some(of) = map.field(key) else { continue };
-                    path.push(PathElement::Field(key.clone()));
-                    list_fields(of.get(), value, path, set);
-                    let empty = value.is_null() || value.as_object().is_some_and(Map::is_empty);
-                    if empty || !map.fields.contains_key(key) {
-                        set.insert(path);
-                    }
-                    path.pop();
-                }
-            }
-        }
-        (Form::None, _) => {}
+        _ => (FieldSet::default(), false),
     }
 }
 
-fn list_items(list: &ListOf, items: &[Value], path: &mut Vec<PathElement>, set: &mut FieldSet) {
+fn fields_of_items(list: &ListOf, items: &[Value]) -> FieldSet {
     let elements: Vec<Option<PathElement>> = items.iter().map(|item| item_element(list, item).ok()).collect();
     let mut times = std::collections::BTreeMap::new();
     for element in elements.iter().flatten() {
         *times.entry(element).or_insert(0_usize) += 1;
     }
+    let mut set = FieldSet::default();
     for (element, item) in elements.iter().zip(items) {
         let Some(element) = element else { continue };
-        path.push(element.clone());
         // Of items that occur twice only the item is listed: what is in which of them has no name.
-        if times.get(element) == Some(&1) {
-            list_fields(list.element.get(), item, path, set);
-        }
-        set.insert(path);
-        path.pop();
+        let below = if times.get(element) == Some(&1) {
+            fields_of(list.element.get(), item).0
+        } else {
+            FieldSet::default()
+        };
+        set.put(element.clone(), below, true);
     }
+    set
 }
 
 /// What changed between two values. No field is in two of the sets.
@@ -250,29 +268,25 @@ pub(crate) struct Comparison {
 
 impl Comparison {
     /// Leaves out these fields and all below them.
-    pub(crate) fn without(self, fields: &FieldSet) -> Self {
-        Self {
-            removed: self.removed.recursive_difference(fields),
-            modified: self.modified.recursive_difference(fields),
-            added: self.added.recursive_difference(fields),
+    pub(crate) fn without(mut self, fields: &FieldSet) -> Self {
+        for set in [&mut self.removed, &mut self.modified, &mut self.added] {
+            set.subtract_recursively(fields);
         }
+        self
     }
 }
 
 /// Compares two values of one type.
 pub(crate) fn compare(of: &Type, old: &Value, new: &Value) -> Comparison {
     let mut out = Comparison::default();
-    compare_at(of, Some(old), Some(new), &mut Vec::new(), &mut out);
+    compare_at(of, Some(old), Some(new), Path::Root, &mut out);
     out
 }
 
-fn compare_at(
-    of: &Type,
-    old: Option<&Value>,
-    new: Option<&Value>,
-    path: &mut Vec<PathElement>,
-    out: &mut Comparison,
-) {
+fn compare_at(of: &Type, old: Option<&Value>, new: Option<&Value>, path: Path<'_>, out: &mut Comparison) {
+    if old.is_some() && old == new {
+        return;
+    }
     let (old_form, new_form) = (of.form(old), of.form(new));
     let leaf = if new.is_none() {
         compare_form(old_form.0, old, new, path, out)
@@ -284,8 +298,8 @@ fn compare_at(
     };
     if !leaf {
         match (old, new) {
-            (None, _) => out.added.insert(path),
-            (_, None) => out.removed.insert(path),
+            (None, _) => out.added.insert(&path.elements()),
+            (_, None) => out.removed.insert(&path.elements()),
             _ => {}
         }
     }
@@ -296,7 +310,7 @@ fn compare_form(
     form: Form<'_>,
     old: Option<&Value>,
     new: Option<&Value>,
-    path: &mut Vec<PathElement>,
+    path: Path<'_>,
     out: &mut Comparison,
 ) -> bool {
     match form {
@@ -317,15 +331,8 @@ fn compare_form(
             }
             for key in keys_of(olds, news) {
                 let Some(of) = map.field(key) else { continue };
-                path.push(PathElement::Field(key.clone()));
-                compare_at(
-                    of.get(),
-                    olds.and_then(|m| m.get(key)),
-                    news.and_then(|m| m.get(key)),
-                    path,
-                    out,
-                );
-                path.pop();
+                let (old, new) = (olds.and_then(|m| m.get(key)), news.and_then(|m| m.get(key)));
+                compare_at(of.get(), old, new, Path::Field(&path, key), out);
             }
             false
         }
@@ -333,16 +340,11 @@ fn compare_form(
     }
 }
 
-fn compare_leaf(
-    old: Option<&Value>,
-    new: Option<&Value>,
-    path: &[PathElement],
-    out: &mut Comparison,
-) -> bool {
+fn compare_leaf(old: Option<&Value>, new: Option<&Value>, path: Path<'_>, out: &mut Comparison) -> bool {
     match (old, new) {
-        (None, _) => out.added.insert(path),
-        (_, None) => out.removed.insert(path),
-        (Some(old), Some(new)) if !equal(old, new) => out.modified.insert(path),
+        (None, _) => out.added.insert(&path.elements()),
+        (_, None) => out.removed.insert(&path.elements()),
+        (Some(old), Some(new)) if !equal(old, new) => out.modified.insert(&path.elements()),
         _ => {}
     }
     true
@@ -361,13 +363,7 @@ fn keys_of<'a>(
     olds.chain(news.filter(move |key| old.is_none_or(|old| !old.contains_key(*key))))
 }
 
-fn compare_items(
-    list: &ListOf,
-    olds: &[Value],
-    news: &[Value],
-    path: &mut Vec<PathElement>,
-    out: &mut Comparison,
-) {
+fn compare_items(list: &ListOf, olds: &[Value], news: &[Value], path: Path<'_>, out: &mut Comparison) {
     type Found<'a> = std::collections::BTreeMap<PathElement, (Vec<&'a Value>, Vec<&'a Value>)>;
     let mut found: Found<'_> = std::collections::BTreeMap::new();
     for item in olds {
@@ -382,40 +378,36 @@ fn compare_items(
     }
     let of = list.element.get();
     for (element, (old, new)) in found {
-        path.push(element);
+        let path = Path::Element(&path, &element);
         match (old.as_slice(), new.as_slice()) {
             ([] | [_], [] | [_]) => {
                 compare_at(of, old.first().copied(), new.first().copied(), path, out);
             }
             ([_, _, ..], [_, _, ..]) => {
                 if old.len() != new.len() || !old.iter().zip(&new).all(|(a, b)| equal(a, b)) {
-                    out.modified.insert(path);
+                    out.modified.insert(&path.elements());
                 }
             }
             ([_, _, ..], new) => {
                 if let [new] = new {
                     compare_at(of, None, Some(new), path, out);
                 }
-                out.removed.insert(path);
+                out.removed.insert(&path.elements());
             }
             (old, _) => {
                 if let [old] = old {
                     compare_at(of, Some(old), None, path, out);
                 }
-                out.added.insert(path);
+                out.added.insert(&path.elements());
             }
         }
-        path.pop();
     }
 }
 
 /// Lays `over` on `base`: fields of both are those of `over`, none is removed.
 pub(crate) fn merge(of: &Type, base: &Value, over: &Value) -> Result<Value, Vec<TypeError>> {
-    let mut walk = Merger {
-        path: Vec::new(),
-        errors: Vec::new(),
-    };
-    let merged = walk.merge(of, Some(base), Some(over));
+    let mut walk = Merger { errors: Vec::new() };
+    let merged = walk.merge(of, Some(base), Some(over), Path::Root);
     if walk.errors.is_empty() {
         Ok(merged.unwrap_or(Value::Null))
     } else {
@@ -424,17 +416,23 @@ pub(crate) fn merge(of: &Type, base: &Value, over: &Value) -> Result<Value, Vec<
 }
 
 struct Merger {
-    path: Vec<PathElement>,
     errors: Vec<TypeError>,
 }
 
 impl Merger {
-    fn merge(&mut self, of: &Type, base: Option<&Value>, over: Option<&Value>) -> Option<Value> {
-        let form = match over {
-            None => of.form(base).0,
-            Some(_) => of.form(over).0,
-        };
-        let whole = || over.or(base).cloned();
+    fn merge(
+        &mut self,
+        of: &Type,
+        base: Option<&Value>,
+        over: Option<&Value>,
+        path: Path<'_>,
+    ) -> Option<Value> {
+        // What only one of them has was checked as a whole, and stays as it is.
+        if base.is_none() || over.is_none() {
+            return over.or(base).cloned();
+        }
+        let form = of.form(over).0;
+        let whole = || over.cloned();
         match form {
             Form::Scalar(_) | Form::None => whole(),
             Form::List(list) => {
@@ -442,7 +440,7 @@ impl Merger {
                 if list.atomic || (bases.is_empty() && overs.is_empty()) {
                     return whole();
                 }
-                let items = self.items(list, bases, overs);
+                let items = self.items(list, bases, overs, path);
                 (!items.is_empty()).then_some(Value::Array(items))
             }
             Form::Map(map) => {
@@ -454,12 +452,10 @@ impl Merger {
                 let mut fields = Map::new();
                 for key in keys_of(bases, overs) {
                     let (base, over) = (bases.and_then(|m| m.get(key)), overs.and_then(|m| m.get(key)));
-                    self.path.push(PathElement::Field(key.clone()));
                     let value = match map.field(key) {
-                        Some(of) => self.merge(of.get(), base, over),
+                        Some(of) => self.merge(of.get(), base, over, Path::Field(&path, key)),
                         None => over.or(base).cloned(),
                     };
-                    self.path.pop();
                     if let Some(value) = value {
                         fields.insert(key.clone(), value);
                     }
@@ -469,32 +465,38 @@ impl Merger {
         }
     }
 
-    fn fault(&mut self, words: String) {
+    fn fault(&mut self, path: Path<'_>, words: String) {
         self.errors.push(TypeError {
-            path: path_words(&self.path),
+            path: path_words(&path.elements()),
             words,
         });
     }
 
     /// The steps to the items. Items that have none are told and left out.
-    fn elements(&mut self, list: &ListOf, items: &[Value], duplicates: bool) -> Vec<PathElement> {
+    fn elements(
+        &mut self,
+        list: &ListOf,
+        items: &[Value],
+        duplicates: bool,
+        path: Path<'_>,
+    ) -> Vec<PathElement> {
         let mut out: Vec<PathElement> = Vec::with_capacity(items.len());
         for (i, item) in items.iter().enumerate() {
             match item_element(list, item) {
                 Ok(element) if !duplicates && out.contains(&element) => {
-                    self.fault(format!("duplicate entries for key {element}"));
+                    self.fault(path, format!("duplicate entries for key {element}"));
                 }
                 Ok(element) => out.push(element),
-                Err(words) => self.fault(format!("element {i}: {words}")),
+                Err(words) => self.fault(path, format!("element {i}: {words}")),
             }
         }
         out
     }
 
     /// Merges items. Their order is that of `over` for items that both have; others keep their place.
-    fn items(&mut self, list: &ListOf, bases: &[Value], overs: &[Value]) -> Vec<Value> {
-        let over_elements = self.elements(list, overs, false);
-        let base_elements = self.elements(list, bases, true);
+    fn items(&mut self, list: &ListOf, bases: &[Value], overs: &[Value], path: Path<'_>) -> Vec<Value> {
+        let over_elements = self.elements(list, overs, false, path);
+        let base_elements = self.elements(list, bases, true, path);
         if !self.errors.is_empty() {
             return Vec::new();
         }
@@ -522,7 +524,12 @@ impl Merger {
                 let element = &base_elements[b];
                 if *element == over_elements[o] {
                     done.push(element);
-                    out.extend(self.item(of, element, in_base(element).map(|i| &bases[i]), Some(&overs[o])));
+                    out.extend(self.merge(
+                        of.get(),
+                        in_base(element).map(|i| &bases[i]),
+                        Some(&overs[o]),
+                        Path::Element(&path, element),
+                    ));
                     b += 1;
                     o += 1;
                     next_shared = shared.next();
@@ -536,7 +543,7 @@ impl Merger {
             if b < bases.len() {
                 let element = &base_elements[b];
                 if in_over(element).is_none() {
-                    out.extend(self.item(of, element, Some(&bases[b]), None));
+                    out.extend(self.merge(of.get(), Some(&bases[b]), None, Path::Element(&path, element)));
                     b += 1;
                     continue;
                 } else if done.contains(&element) {
@@ -546,7 +553,12 @@ impl Merger {
             if o < overs.len() {
                 let element = &over_elements[o];
                 done.push(element);
-                out.extend(self.item(of, element, in_base(element).map(|i| &bases[i]), Some(&overs[o])));
+                out.extend(self.merge(
+                    of.get(),
+                    in_base(element).map(|i| &bases[i]),
+                    Some(&overs[o]),
+                    Path::Element(&path, element),
+                ));
                 o += 1;
                 if next_shared == Some(element) {
                     next_shared = shared.next();
@@ -554,19 +566,6 @@ impl Merger {
             }
         }
         out
-    }
-
-    fn item(
-        &mut self,
-        of: &TypeRef,
-        element: &PathElement,
-        base: Option<&Value>,
-        over: Option<&Value>,
-    ) -> Option<Value> {
-        self.path.push(element.clone());
-        let merged = self.merge(of.get(), base, over);
-        self.path.pop();
-        merged
     }
 }
 
@@ -595,7 +594,7 @@ pub(crate) fn remove(of: &Type, value: &Value, set: &FieldSet) -> Value {
         (Form::Map(map), Value::Object(fields)) if !map.atomic && !fields.is_empty() => {
             let mut out = Map::new();
             for (key, value) in fields {
-                let element = PathElement::Field(key.clone());
+                let element = PathElement::Field(key.as_str().into());
                 if set.has(&element) {
                     continue;
                 }
@@ -616,17 +615,18 @@ pub(crate) fn remove(of: &Type, value: &Value, set: &FieldSet) -> Value {
 }
 
 /// Fits a set to a schema that has changed since: of what is one value now, the whole is owned.
-pub(crate) fn reconcile(of: &Type, set: &FieldSet) -> FieldSet {
+pub(crate) fn reconcile(of: &Type, mut set: FieldSet) -> FieldSet {
     let mut walk = Reconciler {
         path: Vec::new(),
         whole: FieldSet::default(),
     };
-    walk.visit(of, Some(set), false);
-    if walk.whole.is_empty() {
-        set.clone()
-    } else {
-        set.recursive_difference(&walk.whole).union(&walk.whole)
+    walk.visit(of, Some(&set), false);
+    let whole = walk.whole;
+    if !whole.is_empty() {
+        set.subtract_recursively(&whole);
+        set = set.with(whole);
     }
+    set
 }
 
 struct Reconciler {

@@ -6,8 +6,11 @@
 //! from memory and never wait for the disk.
 
 mod state;
+mod stored;
+mod uid;
 mod writer;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
 use std::thread::JoinHandle;
@@ -16,7 +19,10 @@ use serde_json::Value;
 use tokio::sync::{oneshot, watch};
 
 use self::state::State;
-pub(crate) use self::state::{Event, EventKind, Expired, Key, Stored};
+pub(crate) use self::state::{Event, EventKind, Expired};
+use self::stored::Draft;
+pub(crate) use self::stored::{Key, Labels, Stored};
+pub(crate) use self::uid::Uid;
 use self::writer::{Request, Writer};
 
 /// Why a store could not be opened.
@@ -137,7 +143,7 @@ impl Store {
             Request {
                 key,
                 expect: Expect::Absent,
-                change: Change::Put(object),
+                draft: Draft::of(Change::Put(object)),
                 reply,
             }
         });
@@ -183,7 +189,7 @@ impl Store {
         self.send(Request {
             key,
             expect,
-            change,
+            draft: Draft::of(change),
             reply,
         })?;
         answer.await.unwrap_or(Err(WriteError::Closed))
@@ -238,30 +244,34 @@ impl Store {
             .subscribe_new(resource)
     }
 
-    /// Returns who the object with this uid is.
-    pub(crate) fn find_uid(&self, uid: &str) -> Option<Key> {
-        self.read(|s| s.uids.get(uid).cloned())
+    /// Returns the object with this uid.
+    pub(crate) fn find_uid(&self, uid: Uid) -> Option<Arc<Stored>> {
+        self.read(|s| s.by_uid(uid).cloned())
     }
 
     /// Returns the objects that name this uid as one of their owners.
-    pub(crate) fn dependents(&self, uid: &str) -> Vec<Arc<Stored>> {
+    pub(crate) fn dependents(&self, uid: Uid) -> Vec<Arc<Stored>> {
         self.read(|s| s.dependents(uid))
     }
 
+    /// Returns some of them, in the order of their uids: up to `count` that come after `after`.
+    pub(crate) fn some_dependents(&self, owner: Uid, after: Option<Uid>, count: usize) -> Vec<Arc<Stored>> {
+        self.read(|s| s.some_dependents(owner, after, count))
+    }
+
     /// Returns the uids that are named as owners but belong to no object.
-    pub(crate) fn absent_owners(&self) -> Vec<Arc<str>> {
-        self.read(|s| {
-            s.owned
-                .keys()
-                .filter(|uid| !s.uids.contains_key(&***uid))
-                .cloned()
-                .collect()
-        })
+    pub(crate) fn absent_owners(&self) -> BTreeSet<Uid> {
+        self.read(State::absent_owners)
     }
 
     /// Returns all objects in a namespace.
     pub(crate) fn in_namespace(&self, namespace: &str) -> Vec<Arc<Stored>> {
         self.read(|s| s.in_namespace(namespace))
+    }
+
+    /// Returns how many objects there are in a namespace.
+    pub(crate) fn count_in_namespace(&self, namespace: &str) -> usize {
+        self.read(|s| s.count_in_namespace(namespace))
     }
 
     /// Returns how many objects each resource has.
@@ -321,6 +331,8 @@ mod tests {
         let found = again.get("configmaps", "default", "a").unwrap();
         assert_eq!(found.value("v1", "ConfigMap")["data"]["a"], "2");
         assert_eq!(found.version, first.version + 2);
+        // Nobody has asked for it yet.
+        assert!(found.room() < found.size() / 4);
     }
 
     #[tokio::test]
@@ -414,7 +426,7 @@ mod tests {
         assert_eq!(past.iter().map(|o| &*o.key.name).collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(seen, ["1", "1"]);
         let mut version = store.get("configmaps", "default", "b").unwrap().version;
-        for n in 0..state::WINDOW {
+        for n in 0..state::MOST {
             let put = Change::Put(object("b", &n.to_string()));
             version = store
                 .write(key("b"), Expect::Version(version), put)
@@ -430,22 +442,37 @@ mod tests {
     #[tokio::test]
     async fn owners_are_indexed() {
         let store = Store::in_memory(Vec::new());
-        let mut child = object("b", "1");
-        child["metadata"]["ownerReferences"] = json!([{"uid": "u-a"}]);
-        let stored = store
-            .write(key("b"), Expect::Absent, Change::Put(child))
-            .await
-            .unwrap();
-        assert_eq!(store.dependents("u-a").len(), 1);
-        assert_eq!(store.absent_owners().len(), 1);
-        store
-            .write(
-                key("b"),
-                Expect::Version(stored.version),
-                Change::Put(object("b", "1")),
-            )
-            .await
-            .unwrap();
-        assert!(store.dependents("u-a").is_empty() && store.absent_owners().is_empty());
+        let owned = |name: &str, owners: &[&str]| {
+            let mut child = object(name, "1");
+            child["metadata"]["ownerReferences"] = owners.iter().map(|o| json!({"uid": o})).collect();
+            child
+        };
+        let put = async |name: &str, expect, owners: &[&str]| {
+            let change = Change::Put(owned(name, owners));
+            Expect::Version(store.write(key(name), expect, change).await.unwrap().version)
+        };
+        let dependents = |owner: &str| {
+            let found = store.dependents(Uid::of(owner));
+            let names: BTreeSet<_> = found.iter().map(|o| o.key.name.to_string()).collect();
+            names.into_iter().collect::<Vec<_>>()
+        };
+        let b = put("b", Expect::Absent, &["u-a", "u-x"]).await;
+        let c = put("c", Expect::Absent, &["u-a"]).await;
+        assert_eq!(store.absent_owners(), BTreeSet::from(["u-a", "u-x"].map(Uid::of)));
+        put("a", Expect::Absent, &[]).await;
+        assert_eq!(store.find_uid(Uid::of("u-a")).unwrap().key, key("a"));
+        assert_eq!(store.absent_owners(), BTreeSet::from([Uid::of("u-x")]));
+        assert_eq!(
+            (dependents("u-a"), dependents("u-x")),
+            (vec!["b".into(), "c".into()], vec!["b".into()])
+        );
+        put("b", b, &["u-x"]).await;
+        assert_eq!(
+            (dependents("u-a"), dependents("u-x")),
+            (vec!["c".into()], vec!["b".into()])
+        );
+        let removal = Change::Delete(owned("c", &["u-a"]));
+        store.write(key("c"), c, removal).await.unwrap();
+        assert!(dependents("u-a").is_empty() && store.find_uid(Uid::of("u-c")).is_none());
     }
 }

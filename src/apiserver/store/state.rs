@@ -1,172 +1,37 @@
 //! What the store holds in memory: the objects as they are now and, for each resource, the last changes.
 //! It must not write to disk.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::hash::{Hash, Hasher};
+use std::ops::Bound;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use serde::Deserialize;
-use serde_json::Value;
 use tokio::sync::watch;
 
-/// How many changes of each resource are remembered. A watch that lags further behind must list again.
-pub(super) const WINDOW: usize = 1024;
+use super::stored::{Key, Place, Stored};
+use super::uid::Uid;
+use crate::pack::Packer;
+
+/// How many changes of each resource are remembered at least, for as long as [`AGE`] says. A watch that lags further behind must list again.
+const WINDOW: usize = 1024;
+/// How many changes of each resource are remembered at most.
+pub(super) const MOST: usize = 8192;
+/// How many bytes of objects before and after changes are remembered of each resource, if there are more than [`WINDOW`].
+/// Counted as if they were not packed.
+const BYTES: usize = 4 << 20;
+/// How many old changes of a resource are forgotten at a time.
+const AT_ONCE: usize = 64;
+/// How long changes are remembered (kube-apiserver: etcd is compacted every 5 minutes).
+pub(super) const AGE: Duration = Duration::from_secs(300);
 
 /// Says that the history does not reach back to where somebody asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Expired {
     /// The oldest resourceVersion that can be asked for.
     pub(crate) oldest: u64,
-}
-
-/// Names one object: resource as the store calls it, namespace (empty if it has none), name.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Key {
-    pub(crate) resource: Arc<str>,
-    pub(crate) namespace: Arc<str>,
-    pub(crate) name: Arc<str>,
-}
-
-impl Key {
-    pub(crate) fn new(resource: &str, namespace: &str, name: &str) -> Self {
-        Self {
-            resource: resource.into(),
-            namespace: namespace.into(),
-            name: name.into(),
-        }
-    }
-}
-
-/// One object in one version, serialised once for all who read it.
-#[derive(Debug)]
-pub(crate) struct Stored {
-    pub(crate) key: Key,
-    pub(crate) version: u64,
-    pub(crate) uid: Arc<str>,
-    pub(crate) labels: BTreeMap<String, String>,
-    /// The uids of its owners.
-    pub(crate) owners: Vec<Arc<str>>,
-    pub(crate) deleting: bool,
-    /// Maps of the metadata that were written although they are empty. They are not shown, but a write without them
-    /// is a change.
-    pub(crate) empties: Vec<&'static str>,
-    /// The object's JSON without the opening brace, `apiVersion` and `kind`: those depend on who asks.
-    pub(crate) rest: Bytes,
-}
-
-#[derive(Deserialize, Default)]
-struct Envelope {
-    #[serde(default)]
-    metadata: Meta,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase")]
-struct Meta {
-    #[serde(default)]
-    uid: String,
-    #[serde(default)]
-    resource_version: String,
-    #[serde(default)]
-    labels: Option<BTreeMap<String, String>>,
-    #[serde(default)]
-    owner_references: Option<Vec<OwnerUid>>,
-    #[serde(default)]
-    deletion_timestamp: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct OwnerUid {
-    #[serde(default)]
-    uid: String,
-}
-
-impl Stored {
-    /// Takes an object in, giving it `version`.
-    pub(super) fn new(key: Key, mut object: Value, version: u64) -> Self {
-        let mut empties = Vec::new();
-        if let Some(map) = object.as_object_mut() {
-            map.remove("apiVersion");
-            map.remove("kind");
-            let metadata = map
-                .entry("metadata")
-                .or_insert_with(|| Value::Object(serde_json::Map::new()));
-            if let Some(metadata) = metadata.as_object_mut() {
-                for field in ["labels", "annotations"] {
-                    if metadata
-                        .get(field)
-                        .and_then(Value::as_object)
-                        .is_some_and(serde_json::Map::is_empty)
-                    {
-                        metadata.remove(field);
-                        empties.push(field);
-                    }
-                }
-                metadata.insert("resourceVersion".to_owned(), Value::String(version.to_string()));
-            }
-        }
-        let mut json = serde_json::to_vec(&object).unwrap_or_else(|_| b"{}".to_vec());
-        json.remove(0);
-        let meta = Meta::deserialize(&object["metadata"]).unwrap_or_default();
-        Self {
-            empties,
-            ..Self::from_parts(key, version, meta, Bytes::from(json))
-        }
-    }
-
-    /// Takes an object from its stored form.
-    pub(super) fn load(key: Key, rest: &[u8]) -> Result<Self, serde_json::Error> {
-        let mut json = Vec::with_capacity(rest.len() + 1);
-        json.push(b'{');
-        json.extend_from_slice(rest);
-        let meta = serde_json::from_slice::<Envelope>(&json)?.metadata;
-        let version = meta.resource_version.parse().unwrap_or(0);
-        Ok(Self::from_parts(key, version, meta, Bytes::from(json).slice(1..)))
-    }
-
-    fn from_parts(key: Key, version: u64, meta: Meta, rest: Bytes) -> Self {
-        let mut owners: Vec<Arc<str>> = meta
-            .owner_references
-            .unwrap_or_default()
-            .into_iter()
-            .map(|o| o.uid.into())
-            .collect();
-        owners.sort();
-        owners.dedup();
-        Self {
-            key,
-            version,
-            uid: meta.uid.into(),
-            labels: meta.labels.unwrap_or_default(),
-            owners,
-            deleting: meta.deletion_timestamp.is_some(),
-            empties: Vec::new(),
-            rest,
-        }
-    }
-
-    /// Writes the object's JSON to `out`, as an item of a list of a built-in kind has it: without the type.
-    pub(crate) fn write_bare(&self, out: &mut Vec<u8>) {
-        out.push(b'{');
-        out.extend_from_slice(&self.rest);
-    }
-
-    /// Writes the object's JSON to `out`.
-    pub(crate) fn write(&self, api_version: &str, kind: &str, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"{\"apiVersion\":\"");
-        out.extend_from_slice(api_version.as_bytes());
-        out.extend_from_slice(b"\",\"kind\":\"");
-        out.extend_from_slice(kind.as_bytes());
-        out.extend_from_slice(b"\",");
-        out.extend_from_slice(&self.rest);
-    }
-
-    /// Returns the object.
-    pub(crate) fn value(&self, api_version: &str, kind: &str) -> Value {
-        let mut json = Vec::with_capacity(self.rest.len() + 96);
-        self.write(api_version, kind, &mut json);
-        serde_json::from_slice(&json).unwrap_or(Value::Null)
-    }
 }
 
 /// What happened to an object.
@@ -188,12 +53,97 @@ pub(crate) struct Event {
     pub(crate) previous: Option<Arc<Stored>>,
 }
 
-type Objects = BTreeMap<Arc<str>, BTreeMap<Arc<str>, Arc<Stored>>>;
+/// An event, and when it happened.
+struct Remembered {
+    event: Event,
+    at: Instant,
+}
+
+impl Remembered {
+    fn size(&self) -> usize {
+        self.event.object.size() + self.event.previous.as_ref().map_or(0, |p| p.size())
+    }
+}
+
+/// An object that is found by its name.
+struct Named(Arc<Stored>);
+
+impl Borrow<str> for Named {
+    fn borrow(&self) -> &str {
+        &self.0.key.name
+    }
+}
+
+impl Ord for Named {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.key.name.cmp(&other.0.key.name)
+    }
+}
+
+impl PartialOrd for Named {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Named {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Named {}
+
+/// An object that is found by its uid.
+struct Identified(Arc<Stored>);
+
+impl Borrow<Uid> for Identified {
+    fn borrow(&self) -> &Uid {
+        &self.0.uid
+    }
+}
+
+impl Hash for Identified {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.uid.hash(state);
+    }
+}
+
+impl PartialEq for Identified {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.uid == other.0.uid
+    }
+}
+
+impl Eq for Identified {}
+
+/// The objects of one resource in one namespace.
+struct Objects {
+    place: Arc<Place>,
+    named: BTreeSet<Named>,
+}
+
+impl Objects {
+    fn all(&self) -> impl Iterator<Item = Arc<Stored>> {
+        self.named.iter().map(|n| Arc::clone(&n.0))
+    }
+
+    /// Returns the object with this name, or else a neighbour of where it would be.
+    fn like(&self, name: &str) -> Option<&Stored> {
+        let before = self
+            .named
+            .range::<str, _>((Bound::Unbounded, Bound::Included(name)))
+            .next_back();
+        before.or(self.named.first()).map(|n| &*n.0)
+    }
+}
 
 struct Resource {
-    objects: Objects,
+    objects: BTreeMap<Arc<str>, Objects>,
     count: usize,
-    window: VecDeque<Event>,
+    window: VecDeque<Remembered>,
+    /// Bytes of the objects in the window.
+    bytes: usize,
     /// Changes after this version are all in the window.
     floor: u64,
     changed: watch::Sender<u64>,
@@ -205,8 +155,20 @@ impl Resource {
             objects: BTreeMap::new(),
             count: 0,
             window: VecDeque::new(),
+            bytes: 0,
             floor,
             changed: watch::Sender::new(floor),
+        }
+    }
+
+    /// Drops the oldest change.
+    fn forget(&mut self) {
+        if let Some(gone) = self.window.pop_front() {
+            self.floor = gone.event.object.version;
+            self.bytes = self.bytes.saturating_sub(gone.size());
+        }
+        if self.window.is_empty() {
+            self.window = VecDeque::new();
         }
     }
 }
@@ -217,8 +179,9 @@ pub(super) struct State {
     /// The version at which this process began: what happened before is not remembered.
     born: u64,
     resources: HashMap<Arc<str>, Resource>,
-    pub(super) uids: HashMap<Arc<str>, Key>,
-    pub(super) owned: HashMap<Arc<str>, HashSet<Key>>,
+    uids: HashSet<Identified>,
+    /// Owners that objects name, each with the uid of the object.
+    owned: BTreeSet<(Uid, Uid)>,
 }
 
 impl State {
@@ -227,14 +190,16 @@ impl State {
             version,
             born: version,
             resources: HashMap::new(),
-            uids: HashMap::new(),
-            owned: HashMap::new(),
+            uids: HashSet::new(),
+            owned: BTreeSet::new(),
         }
     }
 
     /// Puts an object in that was read from disk.
-    pub(super) fn load(&mut self, stored: Stored) {
-        self.insert(&Arc::new(stored));
+    pub(super) fn load(&mut self, mut stored: Stored, packer: &mut Packer) {
+        self.share(&mut stored);
+        stored.pack(packer);
+        self.insert(Arc::new(stored));
     }
 
     fn resource(&mut self, name: &Arc<str>) -> &mut Resource {
@@ -244,75 +209,104 @@ impl State {
             .or_insert_with(|| Resource::new(born))
     }
 
-    fn insert(&mut self, stored: &Arc<Stored>) -> Option<Arc<Stored>> {
-        let key = stored.key.clone();
-        self.uids.insert(Arc::clone(&stored.uid), key.clone());
-        for owner in &stored.owners {
-            self.owned
-                .entry(Arc::clone(owner))
-                .or_default()
-                .insert(key.clone());
+    /// Gives an object what others of its kind have as well: it is kept once.
+    pub(super) fn share(&self, stored: &mut Stored) {
+        let Some((resource, found)) = self.resources.get_key_value(&stored.key.resource) else {
+            return;
+        };
+        let Some(objects) = found.objects.get(&stored.key.namespace) else {
+            stored.key.place = Arc::new(Place {
+                resource: Arc::clone(resource),
+                namespace: Arc::clone(&stored.key.namespace),
+            });
+            return;
+        };
+        stored.key.place = Arc::clone(&objects.place);
+        if let Some(like) = objects.like(&stored.key.name) {
+            stored.share(like);
         }
-        let resource = self.resource(&key.resource);
-        let previous = resource
+    }
+
+    fn insert(&mut self, stored: Arc<Stored>) -> Option<Arc<Stored>> {
+        let place = &stored.key.place;
+        let resource = self.resource(&place.resource);
+        let objects = resource
             .objects
-            .entry(key.namespace.clone())
-            .or_default()
-            .insert(key.name.clone(), Arc::clone(stored));
-        match &previous {
-            Some(previous) => {
-                for owner in previous.owners.iter().filter(|o| !stored.owners.contains(o)) {
-                    self.disown(owner, &key);
-                }
-            }
-            None => resource.count += 1,
+            .entry(Arc::clone(&place.namespace))
+            .or_insert_with(|| Objects {
+                place: Arc::clone(place),
+                named: BTreeSet::new(),
+            });
+        let previous = objects.named.replace(Named(Arc::clone(&stored))).map(|n| n.0);
+        if previous.is_none() {
+            resource.count += 1;
         }
+        // An object keeps its uid, and nearly always its owners.
+        let old = previous.as_deref().map_or(&[][..], |p| &p.owners);
+        for owner in old.iter().filter(|o| !stored.owners.contains(o)) {
+            self.owned.remove(&(*owner, stored.uid));
+        }
+        for owner in stored.owners.iter().filter(|o| !old.contains(o)) {
+            self.owned.insert((*owner, stored.uid));
+        }
+        self.uids.replace(Identified(stored));
         previous
     }
 
     fn remove(&mut self, key: &Key) -> Option<Arc<Stored>> {
         let resource = self.resource(&key.resource);
-        let names = resource.objects.get_mut(&key.namespace)?;
-        let previous = names.remove(&key.name)?;
-        if names.is_empty() {
+        let objects = resource.objects.get_mut(&key.namespace)?;
+        let previous = objects.named.take(&*key.name)?.0;
+        if objects.named.is_empty() {
             resource.objects.remove(&key.namespace);
         }
         resource.count -= 1;
         self.uids.remove(&previous.uid);
         for owner in &previous.owners {
-            self.disown(owner, key);
+            self.owned.remove(&(*owner, previous.uid));
         }
         Some(previous)
     }
 
-    fn disown(&mut self, owner: &Arc<str>, key: &Key) {
-        if let Some(keys) = self.owned.get_mut(owner) {
-            keys.remove(key);
-            if keys.is_empty() {
-                self.owned.remove(owner);
-            }
+    /// Makes one change visible.
+    pub(super) fn apply(&mut self, kind: EventKind, object: &Arc<Stored>, at: Instant) {
+        self.version = object.version;
+        let previous = match kind {
+            EventKind::Put => self.insert(Arc::clone(object)),
+            EventKind::Delete => self.remove(&object.key),
+        };
+        let resource = self.resource(&object.key.resource);
+        let event = Event {
+            kind,
+            object: Arc::clone(object),
+            previous,
+        };
+        let remembered = Remembered { event, at };
+        resource.bytes += remembered.size();
+        resource.window.push_back(remembered);
+        while resource.window.len() > MOST || (resource.window.len() > WINDOW && resource.bytes > BYTES) {
+            resource.forget();
         }
     }
 
-    /// Makes one change visible.
-    pub(super) fn apply(&mut self, kind: EventKind, object: Arc<Stored>) {
-        let key = object.key.clone();
-        self.version = object.version;
-        let previous = match kind {
-            EventKind::Put => self.insert(&object),
-            EventKind::Delete => self.remove(&key),
-        };
-        let resource = self.resource(&key.resource);
-        if resource.window.len() == WINDOW
-            && let Some(oldest) = resource.window.pop_front()
-        {
-            resource.floor = oldest.object.version;
+    /// Forgets changes that nobody can want any more, a few at a time. Returns when to do so again; nothing if none are left.
+    pub(super) fn expire(&mut self, now: Instant) -> Option<Instant> {
+        let mut next = None;
+        for resource in self.resources.values_mut() {
+            for _ in 0..AT_ONCE {
+                if resource
+                    .window
+                    .front()
+                    .is_none_or(|r| now.duration_since(r.at) < AGE)
+                {
+                    break;
+                }
+                resource.forget();
+            }
+            let oldest = resource.window.front().map(|r| r.at + AGE);
+            next = next.into_iter().chain(oldest).min();
         }
-        resource.window.push_back(Event {
-            kind,
-            object,
-            previous,
-        });
+        next
     }
 
     /// Wakes those who watch the resources.
@@ -325,7 +319,8 @@ impl State {
     }
 
     pub(super) fn get(&self, resource: &str, namespace: &str, name: &str) -> Option<&Arc<Stored>> {
-        self.resources.get(resource)?.objects.get(namespace)?.get(name)
+        let objects = self.resources.get(resource)?.objects.get(namespace)?;
+        objects.named.get(name).map(|n| &n.0)
     }
 
     pub(super) fn list(&self, resource: &str, namespace: Option<&str>) -> Vec<Arc<Stored>> {
@@ -337,11 +332,11 @@ impl State {
                 .objects
                 .get(namespace)
                 .into_iter()
-                .flat_map(|n| n.values().cloned())
+                .flat_map(Objects::all)
                 .collect();
         }
         let mut all = Vec::with_capacity(resource.count);
-        all.extend(resource.objects.values().flat_map(|n| n.values().cloned()));
+        all.extend(resource.objects.values().flat_map(Objects::all));
         all
     }
 
@@ -364,36 +359,33 @@ impl State {
         let Some(found) = self.check(resource, version)? else {
             return Ok(Vec::new());
         };
-        let mut objects: BTreeMap<(Arc<str>, Arc<str>), Arc<Stored>> = self
-            .list(resource, namespace)
-            .into_iter()
-            .map(|o| ((Arc::clone(&o.key.namespace), Arc::clone(&o.key.name)), o))
-            .collect();
-        for event in found
-            .window
-            .iter()
-            .rev()
-            .take_while(|e| e.object.version > version)
-        {
-            let key = &event.object.key;
-            if namespace.is_some_and(|n| n != &*key.namespace) {
-                continue;
+        let mut before = HashMap::new();
+        for remembered in found.window.iter().rev() {
+            let Event { object, previous, .. } = &remembered.event;
+            if object.version <= version {
+                break;
             }
-            let place = (Arc::clone(&key.namespace), Arc::clone(&key.name));
-            match &event.previous {
-                Some(previous) => objects.insert(place, Arc::clone(previous)),
-                None => objects.remove(&place),
-            };
+            if namespace.is_none_or(|n| n == &*object.key.namespace) {
+                before.insert(&object.key, previous.as_ref());
+            }
         }
-        Ok(objects.into_values().collect())
+        let mut objects = self.list(resource, namespace);
+        if !before.is_empty() {
+            objects.retain(|o| !before.contains_key(&o.key));
+            objects.extend(before.into_values().flatten().cloned());
+            objects.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        }
+        Ok(objects)
     }
 
     pub(super) fn events_after(&self, resource: &str, version: u64) -> Result<Vec<Event>, Expired> {
         let Some(found) = self.check(resource, version)? else {
             return Ok(Vec::new());
         };
-        let start = found.window.partition_point(|e| e.object.version <= version);
-        Ok(found.window.range(start..).cloned().collect())
+        let start = found
+            .window
+            .partition_point(|r| r.event.object.version <= version);
+        Ok(found.window.range(start..).map(|r| r.event.clone()).collect())
     }
 
     pub(super) fn subscribe(&self, resource: &str) -> Option<watch::Receiver<u64>> {
@@ -404,15 +396,37 @@ impl State {
         self.resource(&resource.into()).changed.subscribe()
     }
 
-    pub(super) fn dependents(&self, uid: &str) -> Vec<Arc<Stored>> {
-        let keys = self.owned.get(uid).into_iter().flatten();
-        keys.filter_map(|k| self.get(&k.resource, &k.namespace, &k.name).cloned())
-            .collect()
+    pub(super) fn by_uid(&self, uid: Uid) -> Option<&Arc<Stored>> {
+        self.uids.get(&uid).map(|i| &i.0)
+    }
+
+    pub(super) fn dependents(&self, uid: Uid) -> Vec<Arc<Stored>> {
+        let owned = self.owned.range((uid, Uid::FIRST)..=(uid, Uid::LAST));
+        owned.filter_map(|(_, uid)| self.by_uid(*uid).cloned()).collect()
+    }
+
+    pub(super) fn some_dependents(&self, owner: Uid, after: Option<Uid>, count: usize) -> Vec<Arc<Stored>> {
+        let begin = after.map_or(Bound::Included((owner, Uid::FIRST)), |after| {
+            Bound::Excluded((owner, after))
+        });
+        let pairs = self.owned.range((begin, Bound::Included((owner, Uid::LAST))));
+        let found = pairs.filter_map(|(_, uid)| self.by_uid(*uid).cloned());
+        found.take(count).collect()
+    }
+
+    pub(super) fn absent_owners(&self) -> BTreeSet<Uid> {
+        let owners = self.owned.iter().map(|(owner, _)| *owner);
+        owners.filter(|owner| self.by_uid(*owner).is_none()).collect()
     }
 
     pub(super) fn in_namespace(&self, namespace: &str) -> Vec<Arc<Stored>> {
         let all = self.resources.values().filter_map(|r| r.objects.get(namespace));
-        all.flat_map(|n| n.values().cloned()).collect()
+        all.flat_map(Objects::all).collect()
+    }
+
+    pub(super) fn count_in_namespace(&self, namespace: &str) -> usize {
+        let all = self.resources.values().filter_map(|r| r.objects.get(namespace));
+        all.map(|objects| objects.named.len()).sum()
     }
 
     pub(super) fn count(&self, resource: &str) -> usize {

@@ -90,7 +90,11 @@ pub fn parse(text: &str) -> Result<Parsed, CinderError> {
     let text = |key: &str| document[key].as_str().unwrap_or_default();
     if (text("apiVersion"), text("kind")) != (API_VERSION, KIND) {
         return Err(CinderError::Kind {
-            found: format!("\"{}, {}\"", text("apiVersion"), text("kind")),
+            found: match (text("apiVersion"), text("kind")) {
+                ("", "") => "neither apiVersion nor kind".to_owned(),
+                ("", kind) => format!("\"{kind}\" without apiVersion"),
+                (version, kind) => format!("\"{version}, {kind}\""),
+            },
         });
     }
     let field = |field: &str, e: &dyn std::fmt::Display| CinderError::Field {

@@ -1,4 +1,4 @@
-//! Waits until applied machines run.
+//! Waits until applied machines and groups of them run.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,6 +7,7 @@ use crate::{
     client::Session,
     cluster::{
         Story,
+        fleet::{self, GroupName},
         running::{self, Controllers, Deadline, beside},
     },
     error::CommandError,
@@ -17,6 +18,7 @@ pub(super) async fn until_they_run(
     app: &App,
     session: &Session,
     machines: Vec<(String, String)>,
+    groups: Vec<GroupName>,
     limit: Duration,
 ) -> Result<(), CommandError> {
     let progress = app.story();
@@ -29,6 +31,9 @@ pub(super) async fn until_they_run(
     let wait = async {
         for (namespace, name) in machines {
             running::until_machines_run(session, &namespace, &[name], story.as_ref(), &deadline).await?;
+        }
+        for group in &groups {
+            fleet::until_one_is_sized(session, group, story.as_ref(), &deadline).await?;
         }
         Ok(())
     };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::Provider;
+use super::{Provider, pivot};
 use crate::{
     cli::{
         args::WaitArgs,
@@ -45,6 +45,9 @@ pub(crate) struct ClusterArgs {
     /// Configuration file, a `ClusterConfiguration` of cinder; - is standard input
     #[arg(short, long, value_name = "FILE")]
     config: Option<String>,
+    /// Let the cluster manage itself: install the controllers in it and move its objects there
+    #[arg(long)]
+    pivot: bool,
     #[command(flatten)]
     wait: WaitArgs,
 }
@@ -72,8 +75,16 @@ async fn make(app: &App, args: ClusterArgs) -> Result<(), CommandError> {
         workers,
         kubernetes_version,
         config,
+        pivot: pivots,
         wait: WaitArgs { wait, timeout },
     } = args;
+    if pivots && (infrastructure == Provider::Hollow || !wait) {
+        return Err(CommandError::new(
+            ErrorKind::Usage,
+            "only a cluster of containers that is waited for can manage itself",
+        )
+        .hinted("leave --pivot out"));
+    }
     let version = kubernetes_version.map(|v| wanted(&v)).transpose()?;
     let cinder = config.map(|file| cinder::read(app, &file)).transpose()?;
     let patience = Patience {
@@ -112,15 +123,22 @@ async fn make(app: &App, args: ClusterArgs) -> Result<(), CommandError> {
         let mut session = app.connect_to(target, &paths, Purpose::WriteKubeconfig).await?;
         let progress = app.story();
         let story: Arc<dyn Story> = progress.clone();
+        if pivots && pivot::is_under_way(&session, &request).await? {
+            let done = pivot::run(app, &session, &request, &paths, timeout).await;
+            return ended(session, done).await;
+        }
         app.ui.say(&format!("Creating cluster \"{name}\" …"));
         match create::create(&mut session, &request, &paths, &story, patience).await {
             Ok(created) => {
                 progress.finish();
-                let told = tell(app, &session, &request, created, wait).await;
-                if let Some(server) = session.server {
-                    server.stop().await;
+                let mut done = Ok(());
+                if pivots {
+                    done = pivot::run(app, &session, &request, &paths, timeout).await;
                 }
-                return told;
+                if done.is_ok() {
+                    done = tell(app, &session, &request, created, wait).await;
+                }
+                return ended(session, done).await;
             }
             // Whoever served the embedded API server has ended: now this process can.
             Err(ClusterError::Api { source, .. })
@@ -145,6 +163,14 @@ async fn make(app: &App, args: ClusterArgs) -> Result<(), CommandError> {
             }
         }
     }
+}
+
+/// Ends what was begun for a command.
+async fn ended(session: crate::client::Session, done: Result<(), CommandError>) -> Result<(), CommandError> {
+    if let Some(server) = session.server {
+        server.stop().await;
+    }
+    done
 }
 
 async fn tell(

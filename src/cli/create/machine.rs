@@ -13,7 +13,7 @@ use crate::{
         version::wanted,
     },
     cluster::{
-        ClusterError, Story,
+        Story,
         create::Patience,
         machine::{self, Wish},
     },
@@ -94,16 +94,7 @@ pub(crate) async fn run(app: &App, args: MachineArgs) -> Result<(), CommandError
     let cluster = wish.cluster.clone();
     if let Err(error) = made {
         progress.fail();
-        let begun = matches!(
-            error,
-            ClusterError::TimedOut { .. } | ClusterError::MachineFailed { .. }
-        );
-        let error = CommandError::from(error);
-        return Err(if begun {
-            error.hinted(format!("see why: machinectl describe machine {name}"))
-        } else {
-            error
-        });
+        return Err(super::failed(error, &format!("machine {name}")));
     }
     progress.finish();
     if server {

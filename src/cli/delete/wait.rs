@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::DynamicObject;
 
 use super::{DeleteArgs, choice::Doomed};
@@ -9,7 +10,7 @@ use crate::{
     cli::context::App,
     client::Session,
     cluster::{
-        Story,
+        Story, farewell,
         running::{self, Controllers, Deadline, beside},
     },
     error::CommandError,
@@ -43,15 +44,14 @@ pub(super) async fn until_gone(
     };
     let wait = async {
         for one in waiting {
-            while left(one)
+            while let Some(object) = left(one)
                 .await
                 .map_err(crate::cluster::ClusterError::api(format!(
                     "can't look at {}",
                     one.name
                 )))?
-                .is_some()
             {
-                let text = format!("{}/{} is still there", one.kind.singular_name(), one.name);
+                let text = still_there(one, &object);
                 story.detail(&text);
                 deadline.pause(session.target.is_embedded(), &text).await?;
             }
@@ -80,5 +80,18 @@ pub(super) async fn until_gone(
             progress.fail();
             Err(error.into())
         }
+    }
+}
+
+/// How far the end of an object is. A machine tells it itself: pods that are left, what blocks.
+fn still_there(one: &Doomed, object: &DynamicObject) -> String {
+    let what = format!("{}/{}", one.kind.singular_name(), one.name);
+    let step = Some(object)
+        .filter(|o| one.kind.is_own("Machine") && o.metadata.deletion_timestamp.is_some())
+        .and_then(|o| serde_json::from_value(o.data.pointer("/status/conditions")?.clone()).ok())
+        .and_then(|conditions: Vec<Condition>| farewell(&conditions));
+    match step {
+        Some(step) => format!("{what}: {step}"),
+        None => format!("{what} is still there"),
     }
 }

@@ -9,8 +9,13 @@ use crate::{
     yaml,
 };
 
-/// Returns the text for an object.
-pub(super) fn text(object: &Value, events: &[Value], now: Timestamp) -> Result<String, CommandError> {
+/// Returns the text for an object. `machines` is the tree of what belongs to it.
+pub(super) fn text(
+    object: &Value,
+    machines: Option<&str>,
+    events: &[Value],
+    now: Timestamp,
+) -> Result<String, CommandError> {
     let meta = &object["metadata"];
     let mut lines = Vec::new();
     let mut line = |name: &str, value: String| {
@@ -41,6 +46,9 @@ pub(super) fn text(object: &Value, events: &[Value], now: Timestamp) -> Result<S
     let mut parts = vec![lines.join("\n")];
     for (name, value) in rest(object) {
         parts.push(format!("{name}:\n{}", indented(&value)?));
+    }
+    if let Some(machines) = machines {
+        parts.push(format!("Machines:\n{}", inset(machines)));
     }
     if let Some(conditions) = object["status"]["conditions"]
         .as_array()
@@ -197,7 +205,7 @@ mod tests {
         let events = [
             json!({"type": "Normal", "reason": "Made", "message": "it was made", "count": 2, "lastTimestamp": "2026-01-01T00:09:55Z"}),
         ];
-        insta::assert_snapshot!(text(&object, &events, now).unwrap(), @r"
+        insta::assert_snapshot!(text(&object, None, &events, now).unwrap(), @r"
         Name:         a
         Namespace:    b
         Kind:         Machine (machine.crit.sh/v1alpha1)
@@ -219,7 +227,7 @@ mod tests {
     #[test]
     fn contents_of_secrets_are_not_shown() {
         let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}, "data": {"token": "c2VjcmV0"}});
-        let text = text(&secret, &[], Timestamp::UNIX_EPOCH).unwrap();
+        let text = text(&secret, None, &[], Timestamp::UNIX_EPOCH).unwrap();
         assert!(
             text.contains("token: 6 bytes") && !text.contains("c2VjcmV0"),
             "{text}"

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::object::conditions_table;
 use crate::{
-    api::v1alpha1::Machine,
+    api::{conditions, v1alpha1::Machine},
     cli::{context::App, error::of_api},
     client::kinds,
     cluster::running::machines_of,
@@ -56,7 +56,7 @@ pub(super) async fn cluster(
 }
 
 /// The infrastructure objects of machines: one list a kind.
-async fn infrastructure(
+pub(super) async fn infrastructure(
     client: &Client,
     namespace: &str,
     machines: &[Machine],
@@ -86,7 +86,8 @@ async fn infrastructure(
     Ok(found)
 }
 
-fn machine_node(machine: &Machine, infrastructure: &[DynamicObject]) -> Node {
+/// A Machine with what it is made of, and what it waits for.
+pub(super) fn machine_node(machine: &Machine, infrastructure: &[DynamicObject]) -> Node {
     let name = machine.metadata.name.as_deref().unwrap_or_default();
     let status = machine.status.clone().unwrap_or_default();
     let phase = status.phase.clone().unwrap_or_else(|| "Pending".to_owned());
@@ -94,6 +95,11 @@ fn machine_node(machine: &Machine, infrastructure: &[DynamicObject]) -> Node {
     let unhealthy = status
         .conditions
         .iter()
+        // Of a machine that goes its sum tells the step; of another one hooks say nothing.
+        .filter(|c| match machine.metadata.deletion_timestamp {
+            Some(_) => c.type_ == conditions::READY,
+            None => ![conditions::DRAINABLE, conditions::TERMINABLE].contains(&c.type_.as_str()),
+        })
         .find(|c| c.status != "True" && !c.message.is_empty());
     let health = match phase.as_str() {
         _ if failed => Health::Bad,
@@ -147,7 +153,7 @@ fn health_of_cluster(object: &Value) -> Health {
 }
 
 /// A name with its numbers as numbers: worker-2 stands before worker-10.
-fn natural(name: &str) -> (String, u64) {
+pub(super) fn natural(name: &str) -> (String, u64) {
     let digits = name.len() - name.trim_end_matches(|c: char| c.is_ascii_digit()).len();
     let (text, number) = name.split_at(name.len() - digits);
     (text.to_owned(), number.parse().unwrap_or(0))

@@ -4,11 +4,11 @@ use futures::StreamExt;
 use kube::core::WatchEvent;
 use serde_json::Value;
 
-use super::{Get, Request, name_of};
+use super::{Get, Request};
 use crate::{
     cli::{
         error::of_api,
-        output::{self, Output},
+        output::{self, Output, name_of},
     },
     client::kinds::Kind,
     error::CommandError,

@@ -1,6 +1,7 @@
-//! `util`: writes the files that are generated from this program, or checks that they have not drifted.
+//! `util`: writes the files that are generated from this program, or checks that they have not drifted; makes an image of it.
 
 mod docs;
+mod image;
 
 use std::{
     fs,
@@ -27,6 +28,7 @@ pub(crate) enum UtilCommand {
     Docs(GenerateArgs),
     /// Write the manual pages
     Man(GenerateArgs),
+    Image(image::ImageArgs),
 }
 
 #[derive(Debug, Args)]
@@ -52,6 +54,7 @@ pub(crate) fn run(app: &App, command: UtilCommand) -> Result<(), CommandError> {
             args,
         ),
         UtilCommand::Man(args) => ("man", man()?, args),
+        UtilCommand::Image(args) => return image::run(app, args),
     };
     let GenerateArgs { dir, check } = args;
     match (dir, check) {

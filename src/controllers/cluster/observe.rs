@@ -19,9 +19,9 @@ use crate::{
     controllers::{
         apply::within,
         cache::term,
-        effect::Target,
+        effect::{ObjectKey, Target},
         runtime::ReconcileError,
-        workload,
+        workload::{self, FromPod},
         world::{self, World},
     },
     pki::{self, ClusterPki, KeyPair},
@@ -53,6 +53,8 @@ pub(crate) struct KubeconfigSecret {
 pub(crate) struct Observed {
     /// The Cluster.
     pub(crate) cluster: Arc<Cluster>,
+    /// Its deployments, sets and health checks that stay, with their UIDs: what would make machines anew. Read when the Cluster goes.
+    pub(crate) groups: Vec<(ObjectKey, Option<String>)>,
     /// Its machines.
     pub(crate) machines: Vec<Arc<Machine>>,
     /// Its control-plane machines, the founder first.
@@ -69,6 +71,23 @@ pub(crate) struct Observed {
     pub(crate) health: Health,
 }
 
+/// What makes the machines of a Cluster, from the top.
+fn groups(world: &World, cluster: &Cluster) -> Vec<(ObjectKey, Option<String>)> {
+    fn staying<K: kube::Resource<DynamicType = ()>>(all: &[Arc<K>]) -> Vec<(ObjectKey, Option<String>)> {
+        all.iter()
+            .filter(|object| object.meta().deletion_timestamp.is_none())
+            .map(|object| (ObjectKey::to(&**object), object.uid()))
+            .collect()
+    }
+    let term = term::cluster(&cluster.namespace().unwrap_or_default(), &cluster.name_any());
+    [
+        staying(&world.machine_health_checks.find(&term)),
+        staying(&world.machine_deployments.find(&term)),
+        staying(&world.machine_sets.find(&term)),
+    ]
+    .concat()
+}
+
 /// Reads everything.
 pub(super) async fn observe(world: &Arc<World>, cluster: Arc<Cluster>) -> Result<Observed, ReconcileError> {
     let namespace = cluster.namespace().unwrap_or_default();
@@ -78,6 +97,7 @@ pub(super) async fn observe(world: &Arc<World>, cluster: Arc<Cluster>) -> Result
     let mut observed = Observed {
         control_plane: control_plane(world, &cluster, &machines),
         machines,
+        groups: Vec::new(),
         cluster,
         keys: BTreeMap::new(),
         fresh_keys: BTreeMap::new(),
@@ -86,6 +106,7 @@ pub(super) async fn observe(world: &Arc<World>, cluster: Arc<Cluster>) -> Result
         health: Health::Unknown,
     };
     if observed.cluster.metadata.deletion_timestamp.is_some() {
+        observed.groups = groups(world, &observed.cluster);
         return Ok(observed);
     }
     if observed.cluster.spec.api_server == ApiServerKind::Management {
@@ -220,6 +241,18 @@ fn make(pair: ClusterKeyPair, now: Timestamp) -> Result<KeyPair, ReconcileError>
     .map_err(|e| ReconcileError::Invalid(e.to_string()))
 }
 
+/// Where a process in a pod reaches the API server.
+fn from_pod(observed: &Observed) -> Option<FromPod> {
+    let endpoint = observed.cluster.spec.control_plane_endpoint.as_ref()?;
+    let statuses = observed
+        .control_plane
+        .iter()
+        .filter_map(|c| c.machine.status.as_ref());
+    let mut addresses = statuses.flat_map(|s| &s.addresses);
+    let internal = addresses.find(|a| a.type_ == "InternalIP");
+    Some(FromPod::new(endpoint, internal.map(|a| a.address.as_str())))
+}
+
 /// Asks the API server; begins to watch its Nodes once it answers.
 async fn health(world: &Arc<World>, observed: &Observed) -> Health {
     let Some(kubeconfig) = &observed.kubeconfig else {
@@ -228,7 +261,8 @@ async fn health(world: &Arc<World>, observed: &Observed) -> Health {
     let target = world::target(&observed.cluster);
     let made_from = plan::digest(kubeconfig.value.expose());
     if !world.workloads.is_current(&target, &made_from) {
-        let client = match workload::client_from(kubeconfig.value.expose()).await {
+        let there = from_pod(observed).filter(|_| world.ctx.in_pod);
+        let client = match workload::client_from(kubeconfig.value.expose(), there.as_ref()).await {
             Ok(client) => client,
             Err(message) => return Health::NotReady(format!("the kubeconfig can't be used: {message}")),
         };

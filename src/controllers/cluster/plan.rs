@@ -113,6 +113,13 @@ fn remove(o: &Observed, now: Timestamp) -> Plan {
     if !has_finalizer(o) {
         return plan;
     }
+    // What makes machines goes first, or there would always be new ones.
+    plan.effects
+        .extend(o.groups.iter().map(|(key, uid)| Effect::Delete {
+            target: Target::Management,
+            key: key.clone(),
+            uid: uid.clone(),
+        }));
     let still_there = o
         .machines
         .iter()
@@ -133,7 +140,7 @@ fn remove(o: &Observed, now: Timestamp) -> Plan {
 
 /// Whether nothing of a Cluster that is being deleted is left.
 pub(super) fn is_over(o: &Observed) -> bool {
-    o.cluster.metadata.deletion_timestamp.is_some() && o.machines.is_empty()
+    o.cluster.metadata.deletion_timestamp.is_some() && o.machines.is_empty() && o.groups.is_empty()
 }
 
 fn has_finalizer(o: &Observed) -> bool {

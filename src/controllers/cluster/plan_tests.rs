@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{super::observe::KubeconfigSecret, *};
 use crate::{
-    api::v1alpha1::{Cluster, ClusterSpec, MachineSpec},
+    api::v1alpha1::{Cluster, ClusterSpec, MachineSet, MachineSpec},
     pki::KeyPair,
 };
 
@@ -49,6 +49,7 @@ fn observed(api_server: ApiServerKind) -> Observed {
     Observed {
         cluster: Arc::new(cluster),
         machines: Vec::new(),
+        groups: Vec::new(),
         control_plane: Vec::new(),
         keys: BTreeMap::new(),
         fresh_keys: ClusterKeyPair::ALL.map(|p| (p, key("fresh"))).into(),
@@ -179,8 +180,17 @@ fn an_api_server_that_comes_up_is_asked_often_and_one_that_was_lost_less() {
 fn a_cluster_goes_after_its_machines() {
     let mut o = with_founder();
     Arc::make_mut(&mut o.cluster).metadata.deletion_timestamp = Some(Time(at(20)));
+    let set = ObjectKey::of::<MachineSet>(Some("fleet"), "demo-workers");
+    o.groups = vec![(set, Some("set-uid".to_owned()))];
     let p = plan(&o, at(30));
-    assert_eq!(words(&p), ["delete Machine fleet/demo in management cluster"]);
+    assert_eq!(
+        words(&p),
+        [
+            "delete MachineSet fleet/demo-workers in management cluster",
+            "delete Machine fleet/demo in management cluster"
+        ]
+    );
+    o.groups.clear();
     assert_eq!(p.status.unwrap()["phase"], "Deleting");
     Arc::make_mut(&mut o.machines[0]).metadata.deletion_timestamp = Some(Time(at(30)));
     assert!(plan(&o, at(31)).effects.is_empty());

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     api::{INFRASTRUCTURE_GROUP, VERSION, v1alpha1::DockerInfrastructureProvider},
-    controllers::effect::{Effect, Plan, Target, object},
+    controllers::effect::{Effect, Plan, Target, controller_reference, object},
     time::{Timestamp, rfc3339},
 };
 
@@ -58,14 +58,7 @@ fn secret(o: &Observed, schema: &Value) -> Effect {
             "metadata": {
                 "name": SECRET,
                 "namespace": o.provider.namespace(),
-                "ownerReferences": [{
-                    "apiVersion": format!("{INFRASTRUCTURE_GROUP}/{VERSION}"),
-                    "kind": "DockerInfrastructureProvider",
-                    "name": o.provider.name_any(),
-                    "uid": o.provider.uid(),
-                    "controller": true,
-                    "blockOwnerDeletion": true,
-                }],
+                "ownerReferences": [controller_reference(&*o.provider)],
             },
             "type": "Opaque",
             "data": { KEY: STANDARD.encode(schema.to_string()) },

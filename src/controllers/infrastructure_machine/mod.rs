@@ -1,18 +1,22 @@
 //! The infrastructure machine controller: turns every `DockerMachine`, `HollowMachine` and whatever else has an actuator into instances.
-//! It knows providers only through `Actuator` and reads no Node.
+//! It knows providers only through `Actuator`, and decides nothing from Nodes.
 
 mod observe;
-mod plan;
+pub(super) mod plan;
 mod status;
 
 use std::sync::Arc;
 
-use kube::api::{ApiResource, DynamicObject};
+use kube::{
+    ResourceExt,
+    api::{ApiResource, DynamicObject},
+};
 
 use self::observe::{Failure, Observed};
 use super::{
     apply::{Subject, Writer, execute},
     effect::Requeue,
+    metrics::Operation,
     runtime::ReconcileError,
     world::World,
 };
@@ -42,6 +46,9 @@ pub(super) async fn reconcile(
     };
     let subject = Subject::dynamic(&object, &resource);
     let (mut observed, mut error) = observe::observe(&world, &resource, object, &*actuator).await?;
+    if let Some(error) = &error {
+        count(&world, &observed, Operation::Update, error);
+    }
     for _ in 0..ROUNDS {
         let plan = plan::plan(&observed, world.ctx.clock.now());
         let applied = execute(&world, WRITER, &subject, &plan, Some(&*actuator)).await?;
@@ -64,11 +71,30 @@ pub(super) async fn reconcile(
                 }
             }
             (_, Some(Ok(deletion))) => observed.deletion = Some(deletion),
-            (Some(Err(e)), _) | (_, Some(Err(e))) => {
+            (Some(Err(e)), _) => {
+                count(&world, &observed, Operation::Create, &e);
+                observed.failure = Some(Failure::of(&e));
+                error = Some(e);
+            }
+            (_, Some(Err(e))) => {
+                count(&world, &observed, Operation::Delete, &e);
                 observed.failure = Some(Failure::of(&e));
                 error = Some(e);
             }
         }
     }
     Ok(Requeue::OnChange.or_sooner(crate::time::SignedDuration::from_secs(1)))
+}
+
+/// Counts what an actuator could not do, under the Machine's name.
+fn count(world: &World, observed: &Observed, operation: Operation, error: &ActuatorError) {
+    let object = &observed.object;
+    let name = observed
+        .machine
+        .as_ref()
+        .map_or_else(|| object.name_any(), |m| m.name_any());
+    let namespace = object.namespace().unwrap_or_default();
+    world
+        .metrics
+        .instance_failed(operation, &namespace, &name, error.reason());
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{Node, Secret};
 use kube::{
     Api, ResourceExt,
     api::{ApiResource, DynamicObject},
@@ -14,7 +14,7 @@ use crate::{
         names,
         v1alpha1::{Cluster, Machine, NodeImage},
     },
-    controllers::{apply::within, runtime::ReconcileError, world::World},
+    controllers::{apply::within, effect::Target, runtime::ReconcileError, world::World},
     providers::{Actuator, ActuatorError, BootstrapData, Deletion, Instance},
 };
 
@@ -57,6 +57,10 @@ pub(crate) struct Observed {
     pub(crate) cluster: Option<Arc<Cluster>>,
     /// Whether instances of this kind need bootstrap data.
     pub(crate) needs_bootstrap: bool,
+    /// Whether an instance that was ready and is gone may be made again.
+    pub(crate) may_remake: bool,
+    /// The Node that bears the Machine's name in the cluster that holds the objects. For the actuator; nothing is decided from it.
+    pub(crate) node: Option<Arc<Node>>,
     /// What the node image is: as published, or as the actuator says now.
     pub(crate) node_image: Option<NodeImage>,
     /// The bootstrap data, as far as it is needed and there.
@@ -100,6 +104,8 @@ pub(super) async fn observe(
         machine,
         cluster,
         needs_bootstrap: actuator.needs_bootstrap(),
+        may_remake: true,
+        node: None,
         bootstrap: None,
         instance: None,
         created: false,
@@ -108,6 +114,7 @@ pub(super) async fn observe(
         deletion: None,
         failure: None,
     };
+    observed.node = node(world, &plan::machine_name(&observed));
     let deleting = observed.object.metadata.deletion_timestamp.is_some();
     let Some(machine) = observed.machine.clone().filter(|_| !deleting) else {
         return Ok((observed, None));
@@ -115,7 +122,9 @@ pub(super) async fn observe(
     if plan::has_failed(&observed) {
         return Ok((observed, None));
     }
-    match actuator.observe(&plan::instance_spec(&observed)).await {
+    let spec = plan::instance_spec(&observed);
+    observed.may_remake = actuator.may_remake(&spec);
+    match actuator.observe(&spec).await {
         Ok(instance) => observed.instance = instance,
         Err(error) => {
             observed.failure = Some(Failure::of(&error));
@@ -136,6 +145,14 @@ pub(super) async fn observe(
         observed.bootstrap = bootstrap(world, &machine).await?;
     }
     Ok((observed, None))
+}
+
+/// Finds a Node of the cluster that holds the objects. It asks no API server.
+fn node(world: &World, name: &str) -> Option<Arc<Node>> {
+    world
+        .workloads
+        .get(&Target::Management)
+        .and_then(|w| w.nodes.get(None, name))
 }
 
 /// Reads the bootstrap data of a Machine.

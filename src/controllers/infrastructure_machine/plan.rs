@@ -1,6 +1,6 @@
 //! What to do about an infrastructure object. Pure.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, OwnerReference};
 use kube::{ResourceExt, api::DynamicObject};
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ use super::{
 use crate::{
     api::{MACHINE_GROUP, conditions, labels, v1alpha1::NodeImage},
     controllers::effect::{Effect, Notice, ObjectKey, Plan, Requeue, Target},
-    providers::{Deletion, Instance, InstanceKey, InstanceSpec, InstanceState, Role, hollow},
+    providers::{Deletion, Instance, InstanceKey, InstanceSpec, InstanceState, Known, Role, hollow},
     time::{SignedDuration, Timestamp},
 };
 
@@ -92,7 +92,7 @@ fn bring_up(o: &Observed, now: Timestamp, plan: &mut Plan) {
         return;
     }
     match &o.instance {
-        None if was_ready(o) && o.needs_bootstrap => {
+        None if was_ready(o) && !o.may_remake => {
             let message =
                 "the instance is gone although it had been ready; delete the Machine and make a new one";
             say(Progress::Failed {
@@ -125,7 +125,7 @@ fn follow(o: &Observed, instance: &Instance, now: Timestamp, plan: &mut Plan) {
         InstanceState::Running => say(Progress::Running(instance)),
         InstanceState::Booting => {
             say(Progress::Booting(instance));
-            plan.requeue = Requeue::After(LOOK);
+            plan.requeue = Requeue::After(instance.settled_for.unwrap_or(LOOK));
         }
         InstanceState::Bootstrapping => {
             say(Progress::Bootstrapping(instance));
@@ -186,6 +186,7 @@ fn remove(o: &Observed, now: Timestamp) -> Plan {
     match (&o.deletion, &o.failure) {
         (Some(Deletion::Gone), _) => plan.effects.push(Effect::RemoveFinalizer(finalizer)),
         (Some(Deletion::InProgress), _) => plan.requeue = Requeue::After(LOOK_AWAY),
+        (Some(Deletion::Takes(time)), _) => plan.requeue = Requeue::After(*time),
         (None, Some(failure)) => {
             plan.status = Some(status::status(o, &Progress::Trouble(&failure.message), now));
             plan.requeue = Requeue::After(SignedDuration::from_secs(30));
@@ -201,7 +202,6 @@ fn remove(o: &Observed, now: Timestamp) -> Plan {
 pub(super) fn instance_spec(o: &Observed) -> InstanceSpec {
     let spec = o.object.data.get("spec").cloned().unwrap_or_default();
     let machine = o.machine.as_deref();
-    let name_of_owner = || owner_reference(&o.object).map(|r| r.name.clone());
     let text = |pointer: &str| spec.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
     InstanceSpec {
         key: InstanceKey {
@@ -209,10 +209,7 @@ pub(super) fn instance_spec(o: &Observed) -> InstanceSpec {
             name: o.object.name_any(),
             uid: o.object.uid().unwrap_or_default(),
         },
-        machine: machine
-            .map(ResourceExt::name_any)
-            .or_else(name_of_owner)
-            .unwrap_or_else(|| o.object.name_any()),
+        machine: machine_name(o),
         cluster: text("/clusterName").or_else(|| machine.and_then(|m| m.spec.cluster_name.clone())),
         role: if machine.is_some_and(crate::api::v1alpha1::Machine::is_control_plane) {
             Role::ControlPlane
@@ -225,6 +222,32 @@ pub(super) fn instance_spec(o: &Observed) -> InstanceSpec {
         bootstrap: o.bootstrap.clone(),
         attempt: next_attempt(o),
         infrastructure: spec,
+        known: known(o),
+    }
+}
+
+/// Name of the Machine that owns the object, be it gone or not; else the object's own.
+pub(super) fn machine_name(o: &Observed) -> String {
+    o.machine
+        .as_deref()
+        .map(ResourceExt::name_any)
+        .or_else(|| owner_reference(&o.object).map(|r| r.name.clone()))
+        .unwrap_or_else(|| o.object.name_any())
+}
+
+/// What the object and the Nodes tell of the instance.
+fn known(o: &Observed) -> Known {
+    let conditions = status::conditions(&o.object);
+    let ready = conditions::find(&conditions, conditions::READY);
+    let since = |is_so: &dyn Fn(&Condition) -> bool| {
+        let ready = ready.filter(|c| is_so(c))?;
+        Some(ready.last_transition_time.0)
+    };
+    Known {
+        node: o.node.clone(),
+        booting_since: since(&|c| c.reason == status::BOOTING),
+        ready_since: since(&|c| c.status == "True"),
+        deleting_since: o.object.metadata.deletion_timestamp.as_ref().map(|t| t.0),
     }
 }
 
@@ -316,16 +339,29 @@ fn provider_id_of(object: &DynamicObject) -> Option<&str> {
         .filter(|id| !id.is_empty())
 }
 
+/// What an infrastructure object needs before an instance may be made for it: its finalizers, and its `spec.providerID` for kinds where
+/// that follows from kind, namespace, name and `spec`. An object that is made with both, as a clone of a template is, is not patched again.
+/// The namespace and name are those that the object will have; an id that the spec gives already wins.
+pub(crate) fn born(kind: &str, namespace: &str, name: &str, spec: &Value) -> (Vec<String>, Option<String>) {
+    let text = |field: &str| spec.get(field).and_then(Value::as_str).filter(|t| !t.is_empty());
+    let id = match (text("providerID"), kind) {
+        (Some(id), _) => Some(id.to_owned()),
+        (None, "DockerMachine") => text("containerName").map(|name| format!("docker://{name}")),
+        (None, "HollowMachine") => Some(hollow::provider_id(&InstanceKey {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            uid: String::new(),
+        })),
+        _ => None,
+    };
+    (vec![finalizer(kind).to_owned()], id)
+}
+
 /// The provider id that follows from the spec, for kinds where it does.
 fn provider_id(o: &Observed) -> Option<String> {
-    match o.kind.as_str() {
-        "DockerMachine" => {
-            let name = o.object.data.pointer("/spec/containerName")?.as_str()?;
-            (!name.is_empty()).then(|| format!("docker://{name}"))
-        }
-        "HollowMachine" => Some(hollow::provider_id(&instance_spec(o).key)),
-        _ => None,
-    }
+    let spec = o.object.data.get("spec").unwrap_or(&Value::Null);
+    let namespace = o.object.namespace().unwrap_or_default();
+    born(&o.kind, &namespace, &o.object.name_any(), spec).1
 }
 
 /// The finalizer of a kind.

@@ -27,6 +27,8 @@ fn observed(kind: &str) -> Observed {
         machine: Some(Arc::new(Machine::new("m-1", MachineSpec::default()))),
         cluster: None,
         needs_bootstrap: kind == "DockerMachine",
+        may_remake: kind != "DockerMachine",
+        node: None,
         node_image: None,
         bootstrap: None,
         instance: None,
@@ -56,6 +58,7 @@ fn instance(state: InstanceState, attempt: i64) -> Instance {
         api_endpoint: None,
         attempt,
         notes: vec![("Restricted".into(), "not all capabilities".into())],
+        settled_for: None,
     }
 }
 
@@ -110,6 +113,32 @@ fn the_finalizer_comes_before_anything_outside() {
 }
 
 #[test]
+fn an_object_that_is_made_with_all_it_needs_is_not_patched() {
+    for (kind, id) in [
+        ("HollowMachine", "hollow://fleet/infra-1"),
+        ("DockerMachine", "docker://m-1-box"),
+    ] {
+        let mut o = observed(kind);
+        let (finalizers, provider_id) = born(kind, "fleet", "infra-1", &o.object.data["spec"]);
+        assert_eq!(provider_id.as_deref(), Some(id));
+        let object = Arc::make_mut(&mut o.object);
+        object.metadata.finalizers = Some(finalizers);
+        object.data["spec"]["providerID"] = json!(provider_id);
+        assert!(
+            !words(&plan(&o, at(1))).iter().any(|w| w.starts_with("patch")),
+            "{kind}"
+        );
+    }
+    let unnamed = json!({ "containerName": "" });
+    assert_eq!(born("DockerMachine", "fleet", "a", &unnamed).1, None);
+    let own = json!({ "providerID": "hollow://other/thing" });
+    assert_eq!(
+        born("HollowMachine", "fleet", "a", &own).1.as_deref(),
+        Some("hollow://other/thing")
+    );
+}
+
+#[test]
 fn a_container_waits_for_its_bootstrap_data_and_says_what_its_image_is() {
     let mut o = prepared("DockerMachine");
     o.node_image = Some(NodeImage {
@@ -147,6 +176,27 @@ fn an_instance_is_followed_until_it_runs_and_then_left_alone() {
         &p.status.unwrap(),
         &again.status.unwrap()
     ));
+}
+
+#[test]
+fn an_instance_that_says_how_long_it_takes_is_not_looked_at_before() {
+    let mut o = prepared("HollowMachine");
+    let minute = SignedDuration::from_mins(1);
+    o.instance = Some(Instance {
+        settled_for: Some(minute),
+        ..instance(InstanceState::Booting, 1)
+    });
+    let p = plan(&o, at(30));
+    assert_eq!(p.requeue, Requeue::After(minute));
+    // Since when it starts is known from the status alone.
+    o = with_status(o, &p);
+    o.instance = None;
+    assert_eq!(instance_spec(&o).known.booting_since, Some(at(30)));
+    o.instance = Some(instance(InstanceState::Running, 1));
+    let p = plan(&o, at(90));
+    o = with_status(o, &p);
+    let known = instance_spec(&o).known;
+    assert_eq!((known.booting_since, known.ready_since), (None, Some(at(90))));
 }
 
 #[test]
@@ -242,6 +292,14 @@ fn a_container_that_vanishes_is_a_failure_and_a_hollow_node_is_made_again() {
         o.instance = None;
         assert_eq!(words(&plan(&o, at(2))), [expected]);
     }
+    // One that vanished is not.
+    let mut o = prepared("HollowMachine");
+    o.instance = Some(instance(InstanceState::Running, 1));
+    let up = plan(&o, at(1));
+    o = with_status(o, &up);
+    (o.instance, o.may_remake) = (None, false);
+    let p = plan(&o, at(2));
+    assert_eq!(p.status.unwrap()["failureReason"], "UpdateError");
 }
 
 #[test]
@@ -256,6 +314,11 @@ fn an_instance_goes_before_the_finalizer() {
     assert!(matches!(&p.effects[0], Effect::DeleteInstance(spec) if spec.machine == "m-1"));
     o.deletion = Some(Deletion::InProgress);
     assert_eq!(plan(&o, at(7)).requeue, Requeue::After(LOOK_AWAY));
+    o.deletion = Some(Deletion::Takes(SignedDuration::from_mins(5)));
+    assert_eq!(
+        plan(&o, at(7)).requeue,
+        Requeue::After(SignedDuration::from_mins(5))
+    );
     o.deletion = Some(Deletion::Gone);
     assert_eq!(
         words(&plan(&o, at(8))),
@@ -269,3 +332,6 @@ fn bootstrap_data_is_not_shown() {
     o.bootstrap = Some(BootstrapData::new("token: abcdef"));
     assert!(!format!("{:?} {o:?}", plan(&o, at(1))).contains("abcdef"));
 }
+
+#[path = "conformance_tests.rs"]
+mod conformance;

@@ -11,6 +11,9 @@ use crate::{
     time::Timestamp,
 };
 
+/// Reason of the condition Ready while the instance starts.
+pub(super) const BOOTING: &str = "Booting";
+
 /// How far the object is.
 pub(super) enum Progress<'a> {
     /// Nothing can be made before the bootstrap data is there.
@@ -133,7 +136,7 @@ fn judge(o: &Observed, progress: &Progress<'_>, now: Timestamp) -> Vec<Condition
         Progress::Booting(_) => (
             (False, "Booting", ""),
             (Unknown, "Booting", ""),
-            (False, "Booting", "the instance starts"),
+            (False, BOOTING, "the instance starts"),
         ),
         Progress::Bootstrapping(_) => (
             (True, "Running", ""),

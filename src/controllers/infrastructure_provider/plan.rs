@@ -9,8 +9,8 @@ use kube::{
 use serde_json::{Value, json};
 
 use crate::{
-    api::{MACHINE_GROUP, VERSION, v1alpha1::InfrastructureProvider},
-    controllers::effect::{Effect, ObjectKey, Plan, Requeue, Target},
+    api::v1alpha1::InfrastructureProvider,
+    controllers::effect::{Effect, ObjectKey, Plan, Requeue, Target, controller_reference},
     time::SignedDuration,
 };
 
@@ -40,14 +40,7 @@ pub(super) fn plan(o: &Observed) -> Plan {
     if !claimed && !foreign && object.metadata.deletion_timestamp.is_none() {
         let mut owners = json!(owners);
         if let Some(list) = owners.as_array_mut() {
-            list.push(json!({
-                "apiVersion": format!("{MACHINE_GROUP}/{VERSION}"),
-                "kind": "InfrastructureProvider",
-                "name": o.provider.name_any(),
-                "uid": uid,
-                "controller": true,
-                "blockOwnerDeletion": true,
-            }));
+            list.push(json!(controller_reference(&*o.provider)));
         }
         plan.effects.push(Effect::Patch {
             target: Target::Management,

@@ -10,13 +10,13 @@ use super::{
 };
 use crate::{
     api::{
-        MACHINE_GROUP, VERSION, labels, names,
+        labels, names,
         v1alpha1::{ApiEndpoint, ApiServerKind, Flavour, NodeImage},
     },
     bootstrap::{self, BootstrapError, InitData, Inputs, JoinData, Rendered, Step},
     controllers::{
         config::plan::Revision,
-        effect::{Effect, ObjectKey, Target, object},
+        effect::{Effect, ObjectKey, Target, controller_reference, object},
     },
     time::{SignedDuration, Timestamp, rfc3339},
 };
@@ -320,14 +320,7 @@ fn data_secret(
                 "name": names::bootstrap_secret(&machine.name_any()),
                 "namespace": machine.namespace(),
                 "annotations": annotations,
-                "ownerReferences": [{
-                    "apiVersion": format!("{MACHINE_GROUP}/{VERSION}"),
-                    "kind": "Machine",
-                    "name": machine.name_any(),
-                    "uid": machine.uid().unwrap_or_default(),
-                    "controller": true,
-                    "blockOwnerDeletion": true,
-                }],
+                "ownerReferences": [controller_reference(&**machine)],
             },
             "type": "Opaque",
             "data": {

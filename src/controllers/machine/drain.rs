@@ -1,98 +1,270 @@
-//! Which pods have to leave a Node. Pure.
+//! Which pods have to leave a Node, which of them are asked now, and what stands in the way. Pure; the controller and `machinectl drain` use
+//! the same.
 
-use k8s_openapi::api::core::v1::Pod;
+use std::{collections::BTreeMap, fmt};
+
+use k8s_openapi::{
+    api::core::v1::{Node, Pod},
+    apimachinery::pkg::apis::meta::v1::Time,
+};
 use kube::ResourceExt;
 
-/// What stands in the way of an empty Node.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Left {
-    /// Pods that have to be asked to leave, as (namespace, name).
-    pub(super) to_evict: Vec<(String, String)>,
-    /// Pods that are on their way.
-    pub(super) leaving: usize,
+use super::status::ready_of;
+use crate::{
+    controllers::effect::PodKey,
+    time::{SignedDuration, Timestamp},
+};
+
+/// A pod that was refused is not asked again before this time is over (kubectl: 5 s after a 429).
+pub(crate) const PAUSE: SignedDuration = SignedDuration::from_secs(5);
+/// This many pods are asked to leave in one look at most, so that a look stays short.
+const AT_ONCE: usize = 50;
+/// A Node is looked at this often at first, and this often when the drain takes long.
+const LOOK: (SignedDuration, SignedDuration) = (SignedDuration::from_secs(2), SignedDuration::from_secs(20));
+/// So many names are told of a group of pods; of the others only how many they are.
+const NAMES: usize = 3;
+/// Taint of a Node that is not heard of.
+const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
+/// Grace that pods get on a Node whose kubelet is not heard of: nobody is there to use more (Cluster API, `OpenShift`: 1 s).
+const UNHEARD_GRACE: u32 = 1;
+
+/// What came of asking a pod to leave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// It goes, or is gone.
+    Leaves,
+    /// Not now (429): a disruption budget says no. The text names it.
+    Blocked(String),
+    /// The API server refused for another reason.
+    Failed(String),
 }
 
-impl Left {
-    /// Whether nobody is left.
-    pub(super) fn is_empty(&self) -> bool {
-        self.to_evict.is_empty() && self.leaving == 0
-    }
-
-    /// How many are left.
-    pub(super) fn len(&self) -> usize {
-        self.to_evict.len() + self.leaving
-    }
+/// A pod that was asked to leave and stays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// When it was asked.
+    pub(crate) at: Timestamp,
+    /// What was answered; never [`Answer::Leaves`].
+    pub(crate) answer: Answer,
 }
 
-/// Looks through the pods of a Node. With `unreachable` those that were told to leave are not waited for: nobody is there to end them.
-pub(super) fn left(node: &str, pods: &[Pod], unreachable: bool) -> Left {
-    let mut left = Left::default();
+/// Refusals by the pod's UID.
+pub(crate) type Refusals = BTreeMap<String, Refusal>;
+
+/// What to do about a Node's pods, and how it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Drain {
+    /// Pods to ask now, in the order of their names.
+    pub(crate) evict: Vec<PodKey>,
+    /// Seconds that they get for their end; nothing: what each pod says itself.
+    pub(crate) grace: Option<u32>,
+    /// How it stands.
+    pub(crate) progress: Progress,
+    /// When to look again while anybody is left.
+    pub(crate) look: SignedDuration,
+}
+
+/// What stands between a Node and its being drained.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    node: String,
+    /// Pods that are asked now, or in the next look.
+    waiting: usize,
+    /// Names of pods by the reason for which they can't leave now.
+    blocked: BTreeMap<String, Vec<String>>,
+    /// Names of pods by what failed.
+    failed: BTreeMap<String, Vec<String>>,
+    /// Names of pods that come to their end.
+    ending: Vec<String>,
+}
+
+/// Looks through the pods of a Node. `since` says for how long it has been drained.
+///
+/// Mirror pods and those of a `DaemonSet` stay. Everything else goes, as with `kubectl drain --force --ignore-daemonsets
+/// --delete-emptydir-data`; of finished pods also those of a `DaemonSet`.
+pub(crate) fn drain(
+    node: &Node,
+    pods: &[Pod],
+    refusals: &Refusals,
+    since: SignedDuration,
+    now: Timestamp,
+) -> Drain {
+    let name = node.name_any();
+    let unheard = is_unheard_of(node);
+    let mut drain = Drain {
+        evict: Vec::new(),
+        grace: unheard.then_some(UNHEARD_GRACE),
+        progress: Progress {
+            node: name.clone(),
+            ..Progress::default()
+        },
+        look: (since / 6).clamp(LOOK.0, LOOK.1),
+    };
     let here = pods
         .iter()
-        .filter(|p| p.spec.as_ref().and_then(|s| s.node_name.as_deref()) == Some(node));
+        .filter(|p| p.spec.as_ref().and_then(|s| s.node_name.as_deref()) == Some(&name));
+    let progress = &mut drain.progress;
     for pod in here.filter(|p| !stays(p)) {
-        if pod.metadata.deletion_timestamp.is_none() {
-            left.to_evict
-                .push((pod.namespace().unwrap_or_default(), pod.name_any()));
-        } else if !unreachable {
-            left.leaving += 1;
+        let key = PodKey::of(pod);
+        if unheard && (pod.metadata.deletion_timestamp.is_some() || has_had_its_time(pod, node, now)) {
+            // Nobody is there who could bring it to its end; it goes with the Node.
+            continue;
+        }
+        if pod.metadata.deletion_timestamp.is_some() {
+            progress.ending.push(key.to_string());
+            continue;
+        }
+        let refusal = refusals.get(&key.uid);
+        if let Some(refusal) = refusal.filter(|r| now.duration_since(r.at) < PAUSE) {
+            let (list, why) = match &refusal.answer {
+                Answer::Failed(why) => (&mut progress.failed, why),
+                Answer::Blocked(why) => (&mut progress.blocked, why),
+                Answer::Leaves => continue,
+            };
+            list.entry(why.clone()).or_default().push(key.to_string());
+        } else {
+            drain.evict.push(key);
         }
     }
-    left.to_evict.sort();
-    left
+    drain.evict.sort();
+    progress.waiting = drain.evict.len();
+    drain.evict.truncate(AT_ONCE);
+    progress.ending.sort();
+    for names in progress.blocked.values_mut().chain(progress.failed.values_mut()) {
+        names.sort();
+    }
+    drain
+}
+
+/// Takes into account what pods were answered, so that the same look can tell of it: those that leave are ending from now on.
+pub(crate) fn take(
+    pods: &mut [Pod],
+    refusals: &mut Refusals,
+    answers: Vec<(PodKey, Answer)>,
+    now: Timestamp,
+) {
+    for (key, answer) in answers {
+        if answer != Answer::Leaves {
+            refusals.insert(key.uid, Refusal { at: now, answer });
+            continue;
+        }
+        let asked = pods
+            .iter_mut()
+            .find(|p| p.metadata.uid.as_ref() == Some(&key.uid));
+        if let Some(pod) = asked {
+            pod.metadata.deletion_timestamp.get_or_insert(Time(now));
+        }
+    }
+}
+
+/// Whether the kubelet of a Node is not heard of: its Ready condition is Unknown. `False` is a word of the kubelet, so it is there.
+pub(crate) fn is_unheard_of(node: &Node) -> bool {
+    ready_of(node).is_none_or(|(status, _)| status == "Unknown")
+}
+
+/// Whether a pod of a Node that is not heard of has been there for as long as it tolerates that. Kubernetes takes it away then, whatever
+/// its budget says; should its taint be missing (kube-controller-manager 1.19 and 1.20 may forget it), nobody would, for ever.
+fn has_had_its_time(pod: &Pod, node: &Node, now: Timestamp) -> bool {
+    let conditions = node.status.iter().flat_map(|s| s.conditions.iter().flatten());
+    let since = conditions
+        .filter(|c| c.type_ == "Ready")
+        .find_map(|c| c.last_transition_time.as_ref());
+    since
+        .zip(tolerates_unreachable(pod))
+        .is_some_and(|(since, time)| now.duration_since(since.0) >= time)
+}
+
+/// For how long a pod stays on a Node that is not heard of; nothing: for ever (kube-controller-manager: the shortest of its tolerations).
+fn tolerates_unreachable(pod: &Pod) -> Option<SignedDuration> {
+    let all = pod.spec.iter().flat_map(|s| s.tolerations.iter().flatten());
+    let mut tolerating = all
+        .filter(|t| match t.key.as_deref().unwrap_or_default() {
+            "" => t.operator.as_deref() == Some("Exists"),
+            key => key == UNREACHABLE,
+        })
+        .filter(|t| matches!(t.effect.as_deref(), None | Some("" | "NoExecute")))
+        .filter(|t| {
+            t.operator.as_deref() == Some("Exists") || t.value.as_deref().unwrap_or_default().is_empty()
+        })
+        .peekable();
+    if tolerating.peek().is_none() {
+        return Some(SignedDuration::ZERO);
+    }
+    let shortest = tolerating.filter_map(|t| t.toleration_seconds).min();
+    shortest.map(|seconds| SignedDuration::from_secs(seconds.max(0)))
 }
 
 /// Pods that belong to the Node itself: static ones, and those of a `DaemonSet`, which would be there again at once.
-fn stays(pod: &Pod) -> bool {
-    let mirror = pod.annotations().contains_key("kubernetes.io/config.mirror");
+pub(crate) fn stays(pod: &Pod) -> bool {
+    if pod.annotations().contains_key("kubernetes.io/config.mirror") {
+        return true;
+    }
+    let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref());
+    let finished = matches!(phase, Some("Succeeded" | "Failed"));
     let daemon = pod
         .owner_references()
         .iter()
         .any(|r| r.controller == Some(true) && r.kind == "DaemonSet");
-    mirror || daemon
+    daemon && !finished
+}
+
+impl Progress {
+    /// Whether nobody is left.
+    pub(crate) fn is_done(&self) -> bool {
+        self.left() == 0
+    }
+
+    /// How many pods are left.
+    pub(crate) fn left(&self) -> usize {
+        let of = |groups: &BTreeMap<String, Vec<String>>| groups.values().map(Vec::len).sum::<usize>();
+        self.waiting + self.ending.len() + of(&self.blocked) + of(&self.failed)
+    }
+
+    /// Reason of the condition `Drained` while anybody is left.
+    pub(crate) fn reason(&self) -> &'static str {
+        if !self.failed.is_empty() {
+            "EvictionFailed"
+        } else if self.blocked.is_empty() {
+            "Draining"
+        } else {
+            "EvictionBlocked"
+        }
+    }
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.left() {
+            0 => return write!(f, "no pods have to leave Node {}", self.node),
+            1 => write!(f, "1 pod has to leave Node {}", self.node)?,
+            left => write!(f, "{left} pods have to leave Node {}", self.node)?,
+        }
+        for (why, names) in &self.failed {
+            write!(f, "; can't evict {}: {}", some(names), without_stop(why))?;
+        }
+        for (why, names) in &self.blocked {
+            write!(f, "; blocked: {}: {}", some(names), without_stop(why))?;
+        }
+        if !self.ending.is_empty() {
+            write!(f, "; ending: {}", some(&self.ending))?;
+        }
+        Ok(())
+    }
+}
+
+fn without_stop(text: &str) -> &str {
+    text.trim_end_matches('.')
+}
+
+/// The first few names, and how many more there are.
+pub(crate) fn some(names: &[String]) -> String {
+    let first = names.iter().take(NAMES).cloned().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMES) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn pod(name: &str, node: &str, metadata: &Value) -> Pod {
-        let mut value = json!({ "metadata": { "name": name, "namespace": "apps" }, "spec": { "nodeName": node, "containers": [] } });
-        for (key, field) in metadata.as_object().unwrap() {
-            value["metadata"][key] = field.clone();
-        }
-        serde_json::from_value(value).unwrap()
-    }
-
-    #[test]
-    fn only_pods_that_can_live_elsewhere_are_asked_to_leave() {
-        let pods = [
-            pod("web", "n1", &json!({})),
-            pod("elsewhere", "n2", &json!({})),
-            pod(
-                "static",
-                "n1",
-                &json!({"annotations": {"kubernetes.io/config.mirror": "x"}}),
-            ),
-            pod(
-                "agent",
-                "n1",
-                &json!({"ownerReferences": [{"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "agent", "uid": "u", "controller": true}]}),
-            ),
-            pod(
-                "ending",
-                "n1",
-                &json!({"deletionTimestamp": "2026-01-01T00:00:00Z"}),
-            ),
-        ];
-        let expected = Left {
-            to_evict: vec![("apps".to_owned(), "web".to_owned())],
-            leaving: 1,
-        };
-        assert_eq!(left("n1", &pods, false), expected);
-        assert_eq!(left("n1", &pods, true).leaving, 0);
-        assert!(left("n3", &pods, false).is_empty());
-    }
-}
+#[path = "drain_tests.rs"]
+mod tests;

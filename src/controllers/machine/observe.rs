@@ -5,12 +5,18 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, Pod, Secret};
 use kube::{
-    Api, ResourceExt,
+    Api, Client, ResourceExt,
     api::{ApiResource, DynamicObject, ListParams},
 };
 use rand::RngExt as _;
 
-use super::{plan, removal};
+use super::{
+    drain::Refusals,
+    link::{self, Conflict},
+    plan, removal,
+    turn::turn_of,
+    volumes,
+};
 use crate::{
     api::{
         names,
@@ -96,10 +102,12 @@ pub(crate) struct Ingredients {
     pub(crate) fresh_token: (String, SecretString),
 }
 
-/// A pod on the Machine's Node.
-#[derive(Debug, Clone)]
+/// The pods on the Machine's Node.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Draining {
     pub(crate) pods: Vec<Pod>,
+    /// Those that were asked to leave a short while ago and stay.
+    pub(crate) refusals: Refusals,
 }
 
 /// All that a decision about a Machine is made from.
@@ -112,8 +120,10 @@ pub(crate) struct Observed {
     pub(crate) target: Option<Target>,
     /// Whether that API server answers.
     pub(crate) reachable: bool,
-    /// Its Node: by reference, else by provider id.
+    /// Its Node: by reference, else by provider id, else by address.
     pub(crate) node: Option<Arc<Node>>,
+    /// Why it can't be said which Node is its own.
+    pub(crate) conflict: Option<Conflict>,
     /// The Secret `<machine>-bootstrap`.
     pub(crate) data: Option<DataSecret>,
     /// Whether the Secret of somebody else exists that the Machine names.
@@ -122,10 +132,14 @@ pub(crate) struct Observed {
     pub(crate) ingredients: Option<Ingredients>,
     /// Control-plane machines of its cluster that stay, the founder first, by name.
     pub(crate) control_plane: Vec<String>,
-    /// All control-plane Machines beside it (crit's rule counts those that are being deleted, too).
-    pub(crate) other_control_planes: usize,
+    /// The other control-plane Machines of its cluster, also those that are being deleted (crit's rule counts them, too).
+    pub(crate) peers: Vec<Arc<Machine>>,
+    /// The control-plane machine that is drained before it.
+    pub(crate) turn: Option<String>,
     /// Pods on its Node, when it is to be drained.
     pub(crate) draining: Option<Draining>,
+    /// Volumes that are attached to its Node, when they are waited for.
+    pub(crate) volumes: Option<Vec<String>>,
 }
 
 /// Reads everything.
@@ -133,7 +147,7 @@ pub(super) async fn observe(world: &Arc<World>, machine: Arc<Machine>) -> Result
     let namespace = machine.namespace().unwrap_or_default();
     let target = world.target_of(&machine);
     let workload = target.as_ref().and_then(|t| world.workloads.get(t));
-    let peers = control_planes(world, &machine);
+    let (control_plane, peers) = control_planes(world, &machine);
     let mut observed = Observed {
         cluster: match world.cluster_of(&machine) {
             Ok(None) => ClusterView::NotNamed,
@@ -142,44 +156,36 @@ pub(super) async fn observe(world: &Arc<World>, machine: Arc<Machine>) -> Result
         },
         infrastructure: infrastructure(world, &machine).await?,
         reachable: workload.as_ref().is_some_and(|w| w.is_reachable()),
-        node: workload.as_ref().and_then(|workload| node_of(workload, &machine)),
+        node: None,
+        conflict: None,
         data: data_secret(world, &namespace, &names::bootstrap_secret(&machine.name_any())),
         foreign_data: false,
         ingredients: None,
-        control_plane: cluster::plan::control_plane_order(
-            machine.spec.cluster_name.as_deref().unwrap_or_default(),
-            &peers,
-        )
-        .iter()
-        .map(|m| m.name_any())
-        .collect(),
-        other_control_planes: peers
-            .iter()
-            .filter(|m| m.name_any() != machine.name_any())
-            .count(),
+        control_plane,
+        peers,
+        turn: None,
         draining: None,
+        volumes: None,
         target,
         machine,
     };
-    // The provider id comes from the infrastructure object before the Machine bears it.
-    if observed.node.is_none()
-        && observed.machine.spec.provider_id.is_none()
-        && let (Some(workload), Some(id)) = (&workload, plan::ready_provider_id(&observed))
-    {
-        observed.node = workload.nodes.find(&term::provider(&id)).into_iter().next();
+    if let (Some(workload), Some(target)) = (&workload, observed.target.clone()) {
+        // The provider id comes from the infrastructure object before the Machine bears it.
+        let own = observed
+            .machine
+            .spec
+            .provider_id
+            .clone()
+            .filter(|id| !id.is_empty());
+        let id = own.or_else(|| plan::ready_provider_id(&observed));
+        match link::node_of(world, workload, &target, &observed.machine, id.as_deref()) {
+            Ok(node) => observed.node = node,
+            Err(conflict) => observed.conflict = Some(conflict),
+        }
     }
     if observed.machine.metadata.deletion_timestamp.is_some() {
-        if let (Some(workload), Some(node)) =
-            (workload, removal::node_to_drain(&observed, world.ctx.clock.now()))
-        {
-            let pods: Api<Pod> = Api::all(workload.client.clone());
-            let params = ListParams::default().fields(&format!("spec.nodeName={node}"));
-            let list = within(format!("listing the pods of Node {node}"), pods.list(&params)).await;
-            if let (Err(error), Some(target)) = (&list, &observed.target) {
-                world.suspect(target, error);
-            }
-            let list = list?;
-            observed.draining = Some(Draining { pods: list.items });
+        if let Some(workload) = workload {
+            read_removal(world, &mut observed, &workload).await?;
         }
         return Ok(observed);
     }
@@ -187,14 +193,49 @@ pub(super) async fn observe(world: &Arc<World>, machine: Arc<Machine>) -> Result
     Ok(observed)
 }
 
-/// Finds a Machine's Node: the one that it refers to, else the one with its provider id.
-fn node_of(workload: &Workload, machine: &Machine) -> Option<Arc<Node>> {
-    let known = machine.status.as_ref().and_then(|s| s.node_ref.as_ref());
-    if let Some(reference) = known {
-        return workload.nodes.get(None, reference.name.as_deref()?);
+/// Reads what has to do with the end of a machine, as far as it matters now.
+async fn read_removal(
+    world: &World,
+    observed: &mut Observed,
+    workload: &Workload,
+) -> Result<(), ReconcileError> {
+    let now = world.ctx.clock.now();
+    if let Some(node) = removal::node_to_drain(observed, now) {
+        observed.turn = turn_of(observed, &workload.turns);
+        if observed.turn.is_some() {
+            return Ok(());
+        }
+        let pods = suspecting(world, observed, pods_of(&workload.client, &node.name_any()).await)?;
+        observed.draining = Some(Draining {
+            pods,
+            refusals: workload.refusals.recall(now),
+        });
     }
-    let id = machine.spec.provider_id.as_deref().filter(|id| !id.is_empty())?;
-    workload.nodes.find(&term::provider(id)).into_iter().next()
+    if let Some(node) = removal::node_with_volumes(observed).cloned() {
+        let volumes = suspecting(world, observed, volumes::attached(workload, &node).await)?;
+        observed.volumes = Some(volumes);
+    }
+    Ok(())
+}
+
+/// Lists the pods of a Node.
+pub(crate) async fn pods_of(client: &Client, node: &str) -> Result<Vec<Pod>, ReconcileError> {
+    let pods: Api<Pod> = Api::all(client.clone());
+    let params = ListParams::default().fields(&format!("spec.nodeName={node}"));
+    let list = within(format!("listing the pods of Node {node}"), pods.list(&params)).await?;
+    Ok(list.items)
+}
+
+/// Takes an API server that gave no answer for unreachable.
+fn suspecting<T>(
+    world: &World,
+    observed: &Observed,
+    answer: Result<T, ReconcileError>,
+) -> Result<T, ReconcileError> {
+    if let (Err(error), Some(target)) = (&answer, &observed.target) {
+        world.suspect(target, error);
+    }
+    answer
 }
 
 /// Reads what has to do with bootstrap data, as far as it matters now.
@@ -264,22 +305,17 @@ async fn ingredients(world: &Arc<World>, observed: &Observed) -> Result<Ingredie
     Ok(ingredients)
 }
 
-/// The control-plane Machines of a Machine's cluster: those of the same Cluster, or those without one in the same namespace.
-fn control_planes(world: &World, machine: &Machine) -> Vec<Arc<Machine>> {
+/// The control-plane Machines of a Machine's cluster: names of those that stay, the founder first, and all beside itself.
+fn control_planes(world: &World, machine: &Machine) -> (Vec<String>, Vec<Arc<Machine>>) {
     let namespace = machine.namespace().unwrap_or_default();
-    let all = match &machine.spec.cluster_name {
-        Some(cluster) => world.machines.find(&term::cluster(&namespace, cluster)),
-        // Only the end of such a machine asks for its peers.
-        None if machine.metadata.deletion_timestamp.is_some() => world.machines.all(),
-        None => Vec::new(),
-    };
-    all.into_iter()
-        .filter(|m| {
-            m.is_control_plane()
-                && m.spec.cluster_name == machine.spec.cluster_name
-                && m.metadata.namespace == machine.metadata.namespace
-        })
-        .collect()
+    let cluster = machine.spec.cluster_name.as_deref().unwrap_or_default();
+    let all = world.machines.find(&term::control_plane(&namespace, cluster));
+    let order = cluster::plan::control_plane_order(cluster, &all);
+    let name = machine.name_any();
+    (
+        order.iter().map(|m| m.name_any()).collect(),
+        all.into_iter().filter(|m| m.name_any() != name).collect(),
+    )
 }
 
 async fn infrastructure(world: &Arc<World>, machine: &Machine) -> Result<InfrastructureView, ReconcileError> {

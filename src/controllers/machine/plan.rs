@@ -8,12 +8,13 @@ use serde_json::{Map, Value, json};
 
 use super::{
     bootstrap::{self, Data},
+    link::Conflict,
     observe::{Infrastructure, InfrastructureView, Observed},
     status::{Bootstrap, Facts, status},
 };
 use crate::{
-    api::{MACHINE_GROUP, VERSION, labels},
-    controllers::effect::{Effect, Notice, ObjectKey, Plan, Requeue, Target},
+    api::{conditions, labels},
+    controllers::effect::{Effect, Notice, ObjectKey, Plan, Requeue, Target, controller_reference},
     time::{SignedDuration, Timestamp},
 };
 
@@ -23,6 +24,9 @@ pub(super) const TOKEN_ID: &str = "machine.crit.sh/token-id";
 pub(super) const TOKEN_EXPIRES: &str = "machine.crit.sh/token-expires";
 /// How often something is looked for that nobody tells of.
 const LOOK: SignedDuration = SignedDuration::from_secs(30);
+/// For this long nothing is told of a new Machine that only waits for its infrastructure: most come up at once, and one write of the status
+/// says it all. Creation times are whole seconds.
+const BIRTH: SignedDuration = SignedDuration::from_secs(2);
 /// How often a machine is looked at that waits for its token to be replaced, should it run out.
 const LOOK_TOKEN: SignedDuration = SignedDuration::from_mins(4);
 
@@ -95,13 +99,54 @@ pub(super) fn plan(o: &Observed, now: Timestamp) -> Plan {
         && facts.failure.is_none()
     {
         plan.effects.extend(bootstrap::delete_token(o));
-        plan.effects.push(Effect::Emit(Notice::normal(
-            "SuccessfulSetNodeRef",
-            node.name_any(),
-        )));
+        // Of thousands in a group each would cost a write to say what its status says.
+        if !is_controlled(&o.machine) {
+            plan.effects.push(Effect::Emit(Notice::normal(
+                "SuccessfulSetNodeRef",
+                node.name_any(),
+            )));
+        }
     }
-    plan.status = Some(status(o, &facts, now));
+    if let Some(conflict) = &o.conflict {
+        plan.effects.extend(told(o, conflict).map(Effect::Emit));
+        plan.requeue = plan.requeue.or_sooner(LOOK);
+    }
+    // The write of the spec leads to another look at once, and the Node may be there by then: one write of the status instead of two.
+    let soon = facts.changes_spec && o.node.is_none() && facts.failure.is_none() && o.conflict.is_none();
+    let young = waits_for_birth(o, &facts, now);
+    if young {
+        plan.requeue = plan.requeue.or_sooner(BIRTH);
+    }
+    plan.status = (!soon && !young).then(|| status(o, &facts, now));
     plan
+}
+
+/// Whether a new Machine only waits for its infrastructure, which may come any moment: who makes both objects makes the Machine first.
+fn waits_for_birth(o: &Observed, facts: &Facts, now: Timestamp) -> bool {
+    let waits = match &o.infrastructure {
+        InfrastructureView::Missing => true,
+        InfrastructureView::Found(found) => {
+            facts.infrastructure_ready == Some(false)
+                && trouble(&found.object).is_none()
+                && found.object.metadata.deletion_timestamp.is_none()
+                && matches!(facts.bootstrap, Bootstrap::NotNeeded | Bootstrap::Ready)
+        }
+        InfrastructureView::NotNamed | InfrastructureView::UnknownKind => false,
+    };
+    let created = o.machine.metadata.creation_timestamp.as_ref();
+    waits
+        && facts.failure.is_none()
+        && o.conflict.is_none()
+        && o.machine.status.is_none()
+        && created.is_some_and(|created| now.duration_since(created.0) < BIRTH)
+}
+
+/// The Event about a conflict, if it was not there before.
+fn told(o: &Observed, conflict: &Conflict) -> Option<Notice> {
+    let status = o.machine.status.as_ref();
+    let before = status.and_then(|s| conditions::find(&s.conditions, conditions::NODE_HEALTHY));
+    let known = before.is_some_and(|c| c.reason == conflict.reason);
+    (!known).then(|| Notice::warning(conflict.reason, &conflict.message))
 }
 
 fn judge_infrastructure(o: &Observed, plan: &mut Plan, facts: &mut Facts, spec: &mut Map<String, Value>) {
@@ -210,14 +255,7 @@ fn claim(o: &Observed, infrastructure: &Infrastructure) -> Option<Effect> {
     if !owners.iter().any(|r| r.uid == uid) {
         let mut owners = json!(owners);
         if let Some(list) = owners.as_array_mut() {
-            list.push(json!({
-                "apiVersion": format!("{MACHINE_GROUP}/{VERSION}"),
-                "kind": "Machine",
-                "name": o.machine.name_any(),
-                "uid": uid,
-                "controller": true,
-                "blockOwnerDeletion": true,
-            }));
+            list.push(json!(controller_reference(&*o.machine)));
         }
         metadata.insert("ownerReferences".to_owned(), owners);
         // The list replaces the other one: only if nobody changed it in between.
@@ -296,6 +334,14 @@ fn bootstrap(o: &Observed, now: Timestamp, plan: &mut Plan) -> Bootstrap {
             }
         }
     }
+}
+
+/// Whether a set, or whatever else, keeps the Machine.
+fn is_controlled(machine: &crate::api::v1alpha1::Machine) -> bool {
+    machine
+        .owner_references()
+        .iter()
+        .any(|r| r.controller == Some(true))
 }
 
 /// Whether the Machine has found its Node.

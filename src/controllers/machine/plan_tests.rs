@@ -71,7 +71,10 @@ fn observed() -> Observed {
             fresh_token: ("abcdef".into(), "0123456789abcdef".into()),
         }),
         control_plane: Vec::new(),
-        other_control_planes: 0,
+        peers: Vec::new(),
+        turn: None,
+        conflict: None,
+        volumes: None,
         draining: None,
     }
 }
@@ -235,6 +238,64 @@ fn a_config_that_can_not_be_used_is_a_failure_until_it_can() {
 }
 
 #[test]
+fn what_a_new_machine_lacks_is_not_told_before_it_could_be_there() {
+    let mut o = observed();
+    o.infrastructure = InfrastructureView::Missing;
+    machine(&mut o).status = None;
+    machine(&mut o).metadata.creation_timestamp =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(10)));
+    let p = plan(&o, at(11));
+    assert_eq!(
+        (p.status, p.requeue),
+        (None, Requeue::After(SignedDuration::from_secs(2)))
+    );
+    assert_eq!(
+        condition(&plan(&o, at(12)), "InfrastructureReady"),
+        pair("False", "NotFound")
+    );
+    // What was there and is gone is told at once.
+    machine(&mut o).status = Some(crate::api::v1alpha1::MachineStatus::default());
+    assert!(plan(&o, at(11)).status.is_some());
+}
+
+#[test]
+fn a_new_machine_that_only_waits_for_its_infrastructure_says_so_when_it_is_not_up_at_once() {
+    let new = || {
+        let mut o = observed();
+        let InfrastructureView::Found(found) = &mut o.infrastructure else {
+            unreachable!()
+        };
+        found.needs_bootstrap = Some(false);
+        machine(&mut o).metadata.creation_timestamp =
+            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(10)));
+        o
+    };
+    let o = new();
+    let p = plan(&o, at(11));
+    assert_eq!(p.status, None);
+    assert_eq!(p.requeue, Requeue::After(SignedDuration::from_secs(2)));
+    assert!(!p.effects.is_empty(), "what is to be done is done at once");
+    assert_eq!(
+        condition(&plan(&o, at(12)), "InfrastructureReady"),
+        pair("False", "NotReady")
+    );
+    // What goes wrong is told at once, and so is what bootstrap data was made from.
+    let mut o = new();
+    infra(&mut o).data["status"] = json!({ "failureReason": "CreateError", "failureMessage": "no" });
+    assert_eq!(
+        condition(&plan(&o, at(11)), "InfrastructureReady"),
+        pair("False", "CreateError")
+    );
+    let mut o = new();
+    infra(&mut o).data["status"] = json!({ "conditions": [{ "type": "Ready", "status": "False", "reason": "QuotaExceeded", "message": "no more" }] });
+    assert!(plan(&o, at(11)).status.is_some());
+    let mut o = observed();
+    machine(&mut o).metadata.creation_timestamp =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(10)));
+    assert!(plan(&o, at(11)).status.is_some());
+}
+
+#[test]
 fn a_ready_container_gives_the_machine_its_identity_and_its_node() {
     let mut o = with_image(observed());
     infra(&mut o).data["status"] =
@@ -247,6 +308,14 @@ fn a_ready_container_gives_the_machine_its_identity_and_its_node() {
             r#"patch Machine fleet/m-1 in management cluster: {"spec":{"failureDomain":"rack-7","providerID":"docker://m-1-box"}}"#
         ]
     );
+    // The Node may be there when the written spec leads to the next look: the status waits for that one.
+    assert_eq!(p.status, None);
+
+    machine(&mut o).spec.provider_id = Some("docker://m-1-box".into());
+    machine(&mut o).spec.failure_domain = Some("rack-7".into());
+    machine(&mut o).metadata.generation = Some(2);
+    let p = plan(&o, at(1));
+    assert!(p.effects.is_empty(), "{p:?}");
     let status = p.status.as_ref().unwrap();
     assert_eq!(
         (&status["phase"], &status["observedGeneration"]),
@@ -254,9 +323,6 @@ fn a_ready_container_gives_the_machine_its_identity_and_its_node() {
     );
     assert_eq!(status["addresses"][0]["address"], "172.18.0.3");
 
-    machine(&mut o).spec.provider_id = Some("docker://m-1-box".into());
-    machine(&mut o).spec.failure_domain = Some("rack-7".into());
-    machine(&mut o).metadata.generation = Some(2);
     o.node = Some(Arc::new(node()));
     o.data = Some(DataSecret {
         revision: None,
@@ -461,3 +527,6 @@ fn a_node_that_is_not_well_is_seen() {
         pair("Unknown", "Unreachable")
     );
 }
+
+#[path = "conformance_tests.rs"]
+mod conformance;

@@ -8,6 +8,7 @@ use kube::ResourceExt;
 use serde_json::Value;
 
 use super::{
+    hooks,
     observe::{InfrastructureView, Observed},
     plan::has_node,
 };
@@ -73,7 +74,8 @@ pub(super) fn status(o: &Observed, facts: &Facts, now: Timestamp) -> Value {
     if s.failure_reason.is_none()
         && let Some(node) = &o.node
     {
-        if s.node_ref.is_none() {
+        // A Node that was made anew under its name has another UID.
+        if s.node_ref.as_ref().is_none_or(|r| r.uid != node.uid()) {
             s.node_ref = Some(node_reference(node));
         }
         s.version = Some(version(node));
@@ -88,7 +90,7 @@ pub(super) fn finish(mut s: MachineStatus, list: Vec<Condition>, now: Timestamp)
     let generation = s.observed_generation;
     let trouble = list
         .iter()
-        .find(|c| c.status != "True" && c.type_ != conditions::CONFIG_TRANSLATED);
+        .find(|c| c.status != "True" && !conditions::ASIDE.contains(&c.type_.as_str()));
     let ready = match trouble {
         None => condition(conditions::READY, Status::True, "Ready", "", generation, now),
         Some(c) => condition(
@@ -179,6 +181,7 @@ fn judge(o: &Observed, s: &MachineStatus, facts: &Facts, now: Timestamp) -> Vec<
             (_, None, None) => make(conditions::INFRASTRUCTURE_READY, Status::True, "NotNamed", ""),
         },
     );
+    list.extend(hooks::conditions(&o.machine, generation, now));
     list.push(node_health(o, s, now));
     list
 }
@@ -189,6 +192,9 @@ pub(super) fn node_health(o: &Observed, s: &MachineStatus, now: Timestamp) -> Co
     let make = |so: Status, reason: &str, message: &str| {
         condition(conditions::NODE_HEALTHY, so, reason, message, generation, now)
     };
+    if let Some(conflict) = &o.conflict {
+        return make(Status::Unknown, conflict.reason, &conflict.message);
+    }
     match &o.node {
         Some(_) if !o.reachable => make(
             Status::Unknown,

@@ -2,7 +2,7 @@
 //! that user interfaces read, and adds the Machine's taints. It makes and deletes no Node.
 
 mod observe;
-mod plan;
+pub(super) mod plan;
 
 use std::sync::{Arc, Weak};
 
@@ -40,6 +40,7 @@ pub(super) async fn controller(
         cache,
         work,
         paused: Box::new(|_| false),
+        paced: false,
         stop,
     };
     drive(controller, metrics, move |node| {

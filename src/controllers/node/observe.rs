@@ -10,6 +10,7 @@ use crate::{
     controllers::{
         cache::term,
         effect::Target,
+        machine::link,
         world::{InfrastructureKind, World},
     },
 };
@@ -60,15 +61,13 @@ pub(super) fn observe(world: &World, target: &Target, node: Arc<Node>) -> Observ
             }
         }
     }
-    let mut machine = provider_id.as_ref().and_then(|id| {
-        world
-            .machines
-            .find(&term::provider(id))
-            .into_iter()
-            .find(|m| here(m))
-    });
+    let mut machine = link::machine_of(world, target, &node);
+    // Where several Machines claim a Node it is nobody's.
+    let disputed = provider_id
+        .as_ref()
+        .is_some_and(|id| link::claims(world, target, id) > 1);
     let infrastructure = found.and_then(|(kind, object, owner)| {
-        machine = machine.take().or(owner);
+        machine = machine.take().or(owner.filter(|_| !disputed));
         let id = object
             .data
             .pointer("/spec/providerID")

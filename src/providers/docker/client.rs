@@ -53,6 +53,9 @@ pub(super) enum EngineError {
         /// Its words.
         message: String,
     },
+    /// What it was to be given could not be read.
+    #[error("what is to be sent can't be read: {0}")]
+    Input(String),
     /// It did not answer, or not in a form that is understood.
     #[error("the Docker daemon can't be reached: {0}")]
     Unreachable(String),
@@ -108,6 +111,10 @@ fn chain(error: &dyn std::error::Error) -> String {
 pub(super) struct Image {
     /// Its identity.
     pub(super) id: String,
+    /// Its names, as Docker shows them.
+    pub(super) names: Vec<String>,
+    /// Its size in bytes.
+    pub(super) size: u64,
     /// Its entrypoint.
     pub(super) entrypoint: Vec<String>,
     /// Its command.
@@ -343,6 +350,8 @@ impl Engine {
                 let config = found.config.unwrap_or_default();
                 Ok(Some(Image {
                     id: found.id.unwrap_or_default(),
+                    names: found.repo_tags.unwrap_or_default(),
+                    size: found.size.and_then(|s| s.try_into().ok()).unwrap_or_default(),
                     entrypoint: config.entrypoint.unwrap_or_default(),
                     command: config.cmd.unwrap_or_default(),
                 }))

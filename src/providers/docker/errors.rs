@@ -38,6 +38,9 @@ pub(super) fn port_taken(error: &EngineError) -> bool {
 
 /// Turns a refusal into an error with a subject and something to do.
 pub(super) fn explain(attempt: Attempt<'_>, error: &EngineError) -> ActuatorError {
+    if matches!(error, EngineError::Input(_)) {
+        return ActuatorError::transient(format!("{}: {error}", subject(attempt)));
+    }
     let EngineError::Refused { status, message } = error else {
         return ActuatorError::transient(format!(
             "{error}: start it (sudo systemctl start docker) and try again"

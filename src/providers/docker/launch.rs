@@ -346,14 +346,15 @@ const CAPABILITIES: [&str; 41] = [
     "CHECKPOINT_RESTORE",
 ];
 
-/// What the bounding set of this process lacks. Nothing where there is no such thing.
+/// What the bounding set of this process lacks. Nothing where there is no such thing, or it says nothing of the daemon: a pod without a
+/// single capability was made so.
 fn missing_here() -> Option<Vec<String>> {
     missing_in(&fs::read_to_string("/proc/self/status").ok()?)
 }
 
 fn missing_in(status: &str) -> Option<Vec<String>> {
     let set = status.lines().find_map(|line| line.strip_prefix("CapBnd:"))?;
-    let set = u64::from_str_radix(set.trim(), 16).ok()?;
+    let set = u64::from_str_radix(set.trim(), 16).ok().filter(|set| *set != 0)?;
     let lacks = |(bit, name): (u32, &&str)| (set >> bit & 1 == 0).then(|| (*name).to_owned());
     Some((0..).zip(&CAPABILITIES).filter_map(lacks).collect())
 }
@@ -367,6 +368,7 @@ mod tests {
         let missing = |set: &str| missing_in(&format!("Name:\tx\nCapBnd:\t{set}\n"));
         assert_eq!(missing("000001ffffffffff"), Some(Vec::new()));
         assert_eq!(missing("000001fffeffffff"), Some(vec!["SYS_RESOURCE".to_owned()]));
+        assert_eq!(missing("0000000000000000"), None);
         assert_eq!(missing("x"), None);
         assert_eq!(missing_in("Name: x"), None);
     }

@@ -9,6 +9,7 @@ pub mod cloud_config;
 mod errors;
 mod image;
 mod launch;
+mod load;
 mod local;
 mod log;
 pub mod script;
@@ -24,6 +25,7 @@ use serde_json::Value;
 pub use self::{
     client::{Container, PullProgress},
     image::Watcher,
+    load::{Held, LoadError, LocalImage},
     spec::NETWORK,
 };
 use self::{
@@ -41,8 +43,6 @@ use crate::{
     time::{Clock, SystemClock},
 };
 
-/// Nodes into which an image is loaded at the same time.
-const LOADS: usize = 3;
 /// Containers that are removed at the same time.
 const REMOVALS: usize = 8;
 
@@ -104,62 +104,6 @@ impl DockerActuator {
             .await
     }
 
-    /// Copies an image of the Docker daemon into the container runtime of each running node of a cluster, and returns
-    /// the nodes' names. `done` is told each of them.
-    pub async fn load_image(
-        &self,
-        cluster: &str,
-        image: &str,
-        done: impl Fn(&str) + Send + Sync,
-    ) -> Result<Vec<String>, ActuatorError> {
-        let what = format!("look for image {image}");
-        let found = self
-            .engine
-            .image(image)
-            .await
-            .map_err(|e| explain(Attempt::Other(&what), &e))?;
-        if found.is_none() {
-            return Err(ActuatorError::terminal(
-                "InvalidConfiguration",
-                format!("the Docker daemon has no image {image}: docker pull {image}"),
-            ));
-        }
-        let nodes = self.containers_of(cluster).await?;
-        if nodes.is_empty() {
-            return Err(ActuatorError::terminal(
-                "InvalidConfiguration",
-                format!("cluster {cluster} has no containers here"),
-            ));
-        }
-        let done = &done;
-        stream::iter(nodes.into_iter().filter(|node| node.running))
-            .map(|node| async move {
-                self.load_into(&node.name, image).await?;
-                done(&node.name);
-                Ok(node.name)
-            })
-            .buffered(LOADS)
-            .try_collect()
-            .await
-    }
-
-    async fn load_into(&self, node: &str, image: &str) -> Result<(), ActuatorError> {
-        let what = format!("load image {image} into {node}");
-        let argv = ["ctr", "--namespace=k8s.io", "images", "import", "-"];
-        let (code, said) = self
-            .engine
-            .feed(node, &argv, self.engine.save(image))
-            .await
-            .map_err(|e| explain(Attempt::Other(&what), &e))?;
-        if code == 0 {
-            return Ok(());
-        }
-        Err(ActuatorError::transient(format!(
-            "image {image} can't be loaded into {node}: ctr ended with exit code {code}: {}",
-            log::tail(&said)
-        )))
-    }
-
     async fn inspect(&self, name: &str) -> Result<Option<Seen>, ActuatorError> {
         let what = format!("look at container {name}");
         self.engine
@@ -205,6 +149,7 @@ impl DockerActuator {
             api_endpoint: seen.api_endpoint(spec.role),
             attempt: seen.attempt(spec.attempt),
             notes: Vec::new(),
+            settled_for: None,
         })
     }
 
@@ -279,7 +224,7 @@ impl DockerActuator {
     async fn clear(&self, seen: &Seen) -> Result<(), ActuatorError> {
         match self.remove(&seen.id, &seen.name).await? {
             Deletion::Gone => Ok(()),
-            Deletion::InProgress => Err(being_removed(&seen.name)),
+            Deletion::InProgress | Deletion::Takes(_) => Err(being_removed(&seen.name)),
         }
     }
 }

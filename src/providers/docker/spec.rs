@@ -429,7 +429,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::providers::{BootstrapData, InstanceKey};
+    use crate::providers::{BootstrapData, InstanceKey, Known};
 
     const HOST: Host = Host {
         lib_modules: true,
@@ -452,6 +452,7 @@ mod tests {
             version: None,
             bootstrap: Some(BootstrapData::new("#cloud-config\n")),
             attempt: 1,
+            known: Known::default(),
         }
     }
 

@@ -313,7 +313,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::providers::{BootstrapData, InstanceKey};
+    use crate::providers::{BootstrapData, InstanceKey, Known};
 
     fn settings() -> DockerMachineSpec {
         spec::settings(&json!({"clusterName": "demo", "containerName": "demo", "image": "i"})).unwrap()
@@ -333,6 +333,7 @@ mod tests {
             version: None,
             bootstrap: Some(BootstrapData::new("data")),
             attempt: 2,
+            known: Known::default(),
         }
     }
 

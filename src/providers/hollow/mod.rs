@@ -1,75 +1,73 @@
 //! Hollow machines: a Node object and a Lease that is kept alive, and nothing behind them. It starts no process and opens no port.
+//!
+//! A machine may start slowly, fail, vanish, or let its Node turn unready, as its spec asks: see `faults`.
 
+mod faults;
+mod fleet;
+mod kubelet;
 mod spec;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, OnceLock, PoisonError},
-    time::Duration,
+    collections::BTreeMap,
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use async_trait::async_trait;
-use k8s_openapi::api::{coordination::v1::Lease, core::v1::Node};
+use k8s_openapi::api::core::v1::Node;
 use kube::{
-    Api, Client,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
+    Api, Client, ResourceExt,
+    api::{Patch, PostParams},
 };
 use serde_json::Value;
 use tokio::{sync::OnceCell, task::AbortHandle};
 
 pub use spec::provider_id;
 
-use super::{Actuator, ActuatorError, Deletion, Instance, InstanceKey, InstanceSpec, InstanceState};
+use self::{
+    faults::{Script, later},
+    kubelet::{Kubelets, lock},
+};
+use super::{
+    Actuator, ActuatorError, Deletion, FIELD_MANAGER, Instance, InstanceKey, InstanceSpec, InstanceState,
+};
 use crate::{
     api::v1alpha1::{HollowMachineSpec, MachineAddress, NodeImage},
-    time::{Clock, Timestamp},
+    time::{Clock, SignedDuration, Timestamp},
 };
-
-/// Taint that an API server puts on a Node that registers.
-const NOT_READY: &str = "node.kubernetes.io/not-ready";
-/// How often the nodes show that they live. Their Leases hold for 40 s.
-const RENEW: Duration = Duration::from_secs(15);
 
 /// Makes Nodes without machines behind them, in the cluster that its client talks to.
 pub struct HollowActuator {
-    shared: Arc<Shared>,
-    version: OnceCell<String>,
-    heartbeat: OnceLock<AbortHandle>,
-}
-
-struct Shared {
     client: Client,
     clock: Arc<dyn Clock>,
-    /// Nodes that are kept alive: name -> UID.
-    alive: Mutex<BTreeMap<String, Option<String>>>,
+    kubelets: Arc<Kubelets>,
     /// Machines that start up, and when they began.
     starting: Mutex<BTreeMap<InstanceKey, Timestamp>>,
+    version: OnceCell<String>,
+    task: OnceLock<AbortHandle>,
 }
 
 impl HollowActuator {
     /// Makes an actuator whose Nodes live in the cluster of `client`.
     pub fn new(client: Client, clock: Arc<dyn Clock>) -> Self {
         Self {
-            shared: Arc::new(Shared {
-                client,
-                clock,
-                alive: Mutex::default(),
-                starting: Mutex::default(),
-            }),
+            kubelets: Arc::new(Kubelets::new(client.clone(), Arc::clone(&clock))),
+            client,
+            clock,
+            starting: Mutex::default(),
             version: OnceCell::new(),
-            heartbeat: OnceLock::new(),
+            task: OnceLock::new(),
         }
     }
 
     fn nodes(&self) -> Api<Node> {
-        Api::all(self.shared.client.clone())
+        Api::all(self.client.clone())
     }
 
     /// The API server's own version, asked once.
     async fn server_version(&self) -> Result<&str, ActuatorError> {
         self.version
             .get_or_try_init(|| async {
-                let info = self.shared.client.apiserver_version().await;
+                let info = self.client.apiserver_version().await;
                 info.map(|info| info.git_version)
                     .map_err(|e| api_error("asking the API server for its version", &e))
             })
@@ -78,29 +76,39 @@ impl HollowActuator {
     }
 
     /// Lets a node live from now on. The task that does so for all of them starts with the first.
-    fn keep_alive(&self, node: &Node) {
-        if let Some(name) = &node.metadata.name {
-            lock(&self.shared.alive).insert(name.clone(), node.metadata.uid.clone());
-        }
-        self.heartbeat
-            .get_or_init(|| tokio::spawn(heartbeat(Arc::clone(&self.shared))).abort_handle());
+    fn keep_alive(&self, node: &Node, script: Script) {
+        self.kubelets.keep(node, script);
+        self.task
+            .get_or_init(|| tokio::spawn(Arc::clone(&self.kubelets).run()).abort_handle());
     }
 
-    /// Whether a machine is still starting up.
-    fn is_starting(&self, spec: &InstanceSpec, hollow: &HollowMachineSpec) -> bool {
-        let Some(delay) = hollow.startup_delay.filter(|d| !d.span().is_zero()) else {
-            return false;
-        };
-        let now = self.shared.clock.now();
-        let mut starting = lock(&self.shared.starting);
-        let began = *starting.entry(spec.key.clone()).or_insert(now);
-        now.duration_since(began) < delay.span()
+    /// How much longer a machine takes to start that began to, if it did.
+    fn starts_for(&self, spec: &InstanceSpec, script: &Script) -> Option<SignedDuration> {
+        let began = lock(&self.starting).get(&spec.key).copied();
+        // Before this process there may have been another one.
+        let began = began.or(spec.known.booting_since)?;
+        Some(later(began, script.startup()).duration_since(self.clock.now()))
+    }
+
+    /// Returns the machine's Node, if there is one.
+    async fn node(&self, spec: &InstanceSpec) -> Result<Option<Node>, ActuatorError> {
+        if let Some(node) = spec.known.node.as_deref().filter(|node| is_of(node, &spec.key)) {
+            return Ok(Some(node.clone()));
+        }
+        let id = provider_id(&spec.key);
+        if self.kubelets.uid(&spec.machine, &id).is_none() {
+            return Ok(None);
+        }
+        // It was there: it may be gone, or so new that nobody has seen it.
+        let node = self.nodes().get_opt(&spec.machine).await;
+        let node = node.map_err(|e| api_error("reading the Node", &e))?;
+        Ok(node.filter(|node| is_of(node, &spec.key)))
     }
 }
 
 impl Drop for HollowActuator {
     fn drop(&mut self) {
-        if let Some(task) = self.heartbeat.get() {
+        if let Some(task) = self.task.get() {
             task.abort();
         }
     }
@@ -118,70 +126,107 @@ impl Actuator for HollowActuator {
         false
     }
 
+    fn may_remake(&self, spec: &InstanceSpec) -> bool {
+        let script = script(spec);
+        script.map_or(true, |(_, s)| !s.has_vanished(&spec.known, self.clock.now()))
+    }
+
     async fn node_image(&self, _: &Value) -> Result<Option<NodeImage>, ActuatorError> {
         Ok(None)
     }
 
     async fn observe(&self, spec: &InstanceSpec) -> Result<Option<Instance>, ActuatorError> {
-        let hollow = parse(spec)?;
-        let node = self
-            .nodes()
-            .get_opt(&spec.machine)
-            .await
-            .map_err(|e| api_error("reading the Node", &e))?;
-        if let Some(node) = node.filter(|node| is_of(node, &spec.key)) {
-            self.keep_alive(&node);
+        let (_, script) = script(spec)?;
+        if let Some(node) = self.node(spec).await? {
+            self.keep_alive(&node, script);
             return Ok(Some(instance(spec, InstanceState::Running)));
         }
-        let started = lock(&self.shared.starting).contains_key(&spec.key);
-        Ok((started && self.is_starting(spec, &hollow)).then(|| instance(spec, InstanceState::Booting)))
+        self.kubelets.forget(&spec.machine, &provider_id(&spec.key));
+        let left = self.starts_for(spec, &script).filter(SignedDuration::is_positive);
+        Ok(left.map(|left| booting(spec, left)))
     }
 
     async fn create(&self, spec: &InstanceSpec) -> Result<Instance, ActuatorError> {
-        let hollow = parse(spec)?;
-        if self.is_starting(spec, &hollow) {
-            return Ok(instance(spec, InstanceState::Booting));
+        let (hollow, script) = script(spec)?;
+        let left = match self.starts_for(spec, &script) {
+            Some(left) => left,
+            None => self.begin(spec, &script)?,
+        };
+        if left.is_positive() {
+            return Ok(booting(spec, left));
         }
         let version = match hollow.kubernetes_version.as_ref().or(spec.version.as_ref()) {
             Some(version) => version.clone(),
             None => self.server_version().await?.to_owned(),
         };
-        let wanted = spec::node(spec, &hollow, &version, self.shared.clock.now());
-        let node = match self.nodes().create(&PostParams::default(), &wanted).await {
+        let wanted = spec::node(spec, &hollow, &version, self.clock.now());
+        let posts = PostParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        let node = match self.nodes().create(&posts, &wanted).await {
             Ok(node) => self.with_status(node, &wanted).await?,
             Err(kube::Error::Api(status)) if status.is_already_exists() => self.existing(spec).await?,
             Err(error) => return Err(api_error("creating the Node", &error)),
         };
-        lock(&self.shared.starting).remove(&spec.key);
-        self.keep_alive(&node);
+        lock(&self.starting).remove(&spec.key);
+        self.keep_alive(&node, script);
         Ok(instance(spec, InstanceState::Running))
     }
 
     async fn delete(&self, spec: &InstanceSpec) -> Result<Deletion, ActuatorError> {
-        lock(&self.shared.starting).remove(&spec.key);
-        let Some(node) = self
-            .nodes()
-            .get_opt(&spec.machine)
-            .await
-            .map_err(|e| api_error("reading the Node", &e))?
-        else {
-            lock(&self.shared.alive).remove(&spec.machine);
+        lock(&self.starting).remove(&spec.key);
+        let Some(uid) = self.uid(spec).await? else {
             return Ok(Deletion::Gone);
         };
-        if !is_of(&node, &spec.key) {
-            return Ok(Deletion::Gone);
+        // A spec that can't be read holds nothing up.
+        let script = script(spec).ok().map(|(_, script)| script);
+        let left = script.and_then(|s| s.deletion(spec.known.deleting_since, self.clock.now()));
+        if let Some(left) = left {
+            return Ok(Deletion::Takes(left));
         }
-        lock(&self.shared.alive).remove(&spec.machine);
-        let leases: Api<Lease> = Api::namespaced(self.shared.client.clone(), spec::NODE_LEASES);
-        gone(leases.delete(&spec.machine, &DeleteParams::default()).await)
-            .map_err(|e| api_error("deleting the Node's Lease", &e))?;
-        gone(self.nodes().delete(&spec.machine, &DeleteParams::default()).await)
+        self.kubelets.forget(&spec.machine, &provider_id(&spec.key));
+        kubelet::delete(&self.nodes(), &spec.machine, &uid)
+            .await
             .map_err(|e| api_error("deleting the Node", &e))?;
         Ok(Deletion::Gone)
     }
 }
 
 impl HollowActuator {
+    /// Begins to start a machine, if its faults let it; says how long that takes.
+    fn begin(&self, spec: &InstanceSpec, script: &Script) -> Result<SignedDuration, ActuatorError> {
+        let now = self.clock.now();
+        if let Some(refusal) = script.refusal(now) {
+            return Err(refusal);
+        }
+        if script.startup().is_positive() {
+            lock(&self.starting).insert(spec.key.clone(), now);
+        }
+        Ok(script.startup())
+    }
+
+    /// UID of the machine's Node, if there is one.
+    async fn uid(&self, spec: &InstanceSpec) -> Result<Option<String>, ActuatorError> {
+        let seen = spec.known.node.as_deref();
+        if let Some(uid) = seen
+            .filter(|node| is_of(node, &spec.key))
+            .and_then(ResourceExt::uid)
+        {
+            return Ok(Some(uid));
+        }
+        if seen.is_none()
+            && let Some(uid) = self.kubelets.uid(&spec.machine, &provider_id(&spec.key))
+        {
+            return Ok(Some(uid));
+        }
+        let node = self.nodes().get_opt(&spec.machine).await;
+        let node = node.map_err(|e| api_error("reading the Node", &e))?;
+        Ok(node
+            .filter(|node| is_of(node, &spec.key))
+            .and_then(|node| node.uid()))
+    }
+
     /// Writes the status, too, if the API server kept only the spec.
     async fn with_status(&self, node: Node, wanted: &Node) -> Result<Node, ActuatorError> {
         if node.status.as_ref().is_some_and(|s| s.conditions.is_some()) {
@@ -190,7 +235,7 @@ impl HollowActuator {
         let patch = serde_json::json!({ "status": wanted.status });
         let name = wanted.metadata.name.as_deref().unwrap_or_default();
         self.nodes()
-            .patch_status(name, &PatchParams::default(), &Patch::Merge(&patch))
+            .patch_status(name, &kubelet::writes(), &Patch::Merge(&patch))
             .await
             .map_err(|e| api_error("writing the Node's status", &e))
     }
@@ -215,84 +260,27 @@ impl HollowActuator {
     }
 }
 
-/// Renews the Leases of all nodes, one after the other, for ever.
-async fn heartbeat(shared: Arc<Shared>) {
-    let leases: Api<Lease> = Api::namespaced(shared.client.clone(), spec::NODE_LEASES);
-    let mut untainted = BTreeSet::new();
-    loop {
-        tokio::time::sleep(RENEW).await;
-        let nodes = lock(&shared.alive).clone();
-        untainted.retain(|node| nodes.contains_key(node));
-        for (node, uid) in nodes {
-            if !lock(&shared.alive).contains_key(&node) {
-                continue;
-            }
-            let shown = async {
-                renew(&leases, &node, uid.as_deref(), shared.clock.now()).await?;
-                if !untainted.contains(&node) {
-                    untaint(&shared.client, &node).await?;
-                    untainted.insert(node.clone());
-                }
-                Ok::<(), kube::Error>(())
-            };
-            if let Err(error) = shown.await {
-                tracing::debug!(%node, %error, "the Lease of a hollow node could not be renewed");
-            }
-        }
-    }
-}
-
-/// Takes the taint away that API servers put on each new Node, where no controller does: the Node is ready from the first.
-async fn untaint(client: &Client, name: &str) -> Result<(), kube::Error> {
-    let nodes: Api<Node> = Api::all(client.clone());
-    let Some(node) = nodes.get_opt(name).await? else {
-        return Ok(());
-    };
-    let all = node.spec.and_then(|s| s.taints).unwrap_or_default();
-    let left: Vec<_> = all.iter().filter(|t| t.key != NOT_READY).collect();
-    if left.len() == all.len() {
-        return Ok(());
-    }
-    let patch = serde_json::json!({
-        "metadata": { "resourceVersion": node.metadata.resource_version },
-        "spec": { "taints": left },
-    });
-    nodes
-        .patch(name, &PatchParams::default(), &Patch::Merge(&patch))
-        .await
-        .map(|_| ())
-}
-
-async fn renew(
-    leases: &Api<Lease>,
-    node: &str,
-    uid: Option<&str>,
-    now: Timestamp,
-) -> Result<(), kube::Error> {
-    let wanted = spec::lease(node, uid, now);
-    let patch = serde_json::json!({ "spec": wanted.spec });
-    match leases
-        .patch(node, &PatchParams::default(), &Patch::Merge(&patch))
-        .await
-    {
-        Err(kube::Error::Api(status)) if status.is_not_found() => {
-            leases.create(&PostParams::default(), &wanted).await.map(|_| ())
-        }
-        other => other.map(|_| ()),
-    }
-}
-
-fn parse(spec: &InstanceSpec) -> Result<HollowMachineSpec, ActuatorError> {
-    serde_json::from_value(spec.infrastructure.clone()).map_err(|e| {
+/// Reads the spec of a machine, and what becomes of it.
+fn script(spec: &InstanceSpec) -> Result<(HollowMachineSpec, Script), ActuatorError> {
+    let hollow: HollowMachineSpec = serde_json::from_value(spec.infrastructure.clone()).map_err(|e| {
         ActuatorError::terminal(
             "InvalidConfiguration",
             format!("the spec of HollowMachine {} can't be read: {e}", spec.key.name),
         )
-    })
+    })?;
+    let script = Script::of(&spec.key.uid, &hollow);
+    Ok((hollow, script))
 }
 
 fn is_of(node: &Node, key: &InstanceKey) -> bool {
-    node.spec.as_ref().and_then(|s| s.provider_id.as_deref()) == Some(&provider_id(key))
+    spec::provider_id_of(node) == Some(&provider_id(key))
+}
+
+fn booting(spec: &InstanceSpec, left: SignedDuration) -> Instance {
+    Instance {
+        settled_for: Some(left),
+        ..instance(spec, InstanceState::Booting)
+    }
 }
 
 fn instance(spec: &InstanceSpec, state: InstanceState) -> Instance {
@@ -311,20 +299,10 @@ fn instance(spec: &InstanceSpec, state: InstanceState) -> Instance {
         api_endpoint: None,
         attempt: spec.attempt,
         notes: Vec::new(),
-    }
-}
-
-fn gone<T>(result: Result<T, kube::Error>) -> Result<(), kube::Error> {
-    match result {
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-        other => other.map(|_| ()),
+        settled_for: None,
     }
 }
 
 fn api_error(doing: &str, error: &kube::Error) -> ActuatorError {
     ActuatorError::transient(format!("{doing}: {error}"))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -17,6 +17,7 @@ use k8s_openapi::{
 };
 use sha2::{Digest, Sha256};
 
+use super::faults::{Health, Ready};
 use crate::{
     api::{MACHINE_GROUP, VERSION, labels, v1alpha1::HollowMachineSpec},
     providers::{InstanceKey, InstanceSpec, Role},
@@ -25,8 +26,8 @@ use crate::{
 
 /// Namespace of the Leases by which nodes show that they live.
 pub(super) const NODE_LEASES: &str = "kube-node-lease";
-/// How long such a Lease holds.
-const LEASE_SECONDS: i32 = 40;
+/// Taint that an API server puts on a Node that registers.
+pub(super) const NOT_READY: &str = "node.kubernetes.io/not-ready";
 
 /// Returns the identity of a hollow machine: `hollow://<namespace>/<name>`.
 pub fn provider_id(key: &InstanceKey) -> String {
@@ -48,7 +49,6 @@ pub(super) fn kubelet_version(version: &str) -> String {
 /// Returns the Node of a hollow machine as its kubelet would register it.
 pub(super) fn node(spec: &InstanceSpec, hollow: &HollowMachineSpec, version: &str, now: Timestamp) -> Node {
     let name = spec.machine.clone();
-    let now = Time(Timestamp::from_second(now.as_second()).unwrap_or(now));
     let mut node_labels: BTreeMap<String, String> = [
         ("kubernetes.io/hostname", name.as_str()),
         ("kubernetes.io/os", "linux"),
@@ -96,7 +96,13 @@ pub(super) fn node(spec: &InstanceSpec, hollow: &HollowMachineSpec, version: &st
                 node_address("InternalIP", address(&spec.key)),
                 node_address("Hostname", name),
             ]),
-            conditions: Some(conditions(&now)),
+            conditions: Some(conditions(
+                Health {
+                    ready: Ready::True,
+                    since: now,
+                },
+                now,
+            )),
             daemon_endpoints: Some(NodeDaemonEndpoints {
                 kubelet_endpoint: Some(DaemonEndpoint { port: 10250 }),
             }),
@@ -121,14 +127,27 @@ fn capacity(hollow: &HollowMachineSpec) -> BTreeMap<String, Quantity> {
     all
 }
 
-fn conditions(now: &Time) -> Vec<NodeCondition> {
+/// Returns the conditions of a Node as its kubelet would write them, or as the cluster does for one that is silent.
+pub(super) fn conditions(health: Health, now: Timestamp) -> Vec<NodeCondition> {
+    let whole = |t: Timestamp| Time(Timestamp::from_second(t.as_second()).unwrap_or(t));
     let condition = |type_: &str, status: &str, reason: &str, message: &str| NodeCondition {
         type_: type_.to_owned(),
         status: status.to_owned(),
         reason: Some(reason.to_owned()),
         message: Some(message.to_owned()),
-        last_heartbeat_time: Some(now.clone()),
-        last_transition_time: Some(now.clone()),
+        last_heartbeat_time: Some(whole(now)),
+        last_transition_time: Some(whole(health.since)),
+    };
+    let (reason, message) = match health.ready {
+        Ready::True => ("KubeletReady", "hollow node is posting ready status"),
+        Ready::False => (
+            "KubeletNotReady",
+            "hollow node is not ready, as spec.faults of its HollowMachine asks",
+        ),
+        Ready::Unknown => (
+            "NodeStatusUnknown",
+            "hollow node is silent, as spec.faults of its HollowMachine asks",
+        ),
     };
     vec![
         condition(
@@ -149,13 +168,30 @@ fn conditions(now: &Time) -> Vec<NodeCondition> {
             "KubeletHasSufficientPID",
             "hollow node has sufficient PIDs",
         ),
-        condition(
-            "Ready",
-            "True",
-            "KubeletReady",
-            "hollow node is posting ready status",
-        ),
+        condition("Ready", health.ready.as_str(), reason, message),
     ]
+}
+
+/// Returns a Node's `spec.providerID`.
+pub(super) fn provider_id_of(node: &Node) -> Option<&str> {
+    node.spec.as_ref()?.provider_id.as_deref()
+}
+
+/// Returns the status of a Node's condition Ready; nothing if it has none, or none that a kubelet writes.
+pub(super) fn ready_of(node: &Node) -> Option<Ready> {
+    let list = node.status.as_ref()?.conditions.as_ref()?;
+    let said = &list.iter().find(|c| c.type_ == "Ready")?.status;
+    [Ready::True, Ready::False, Ready::Unknown]
+        .into_iter()
+        .find(|ready| ready.as_str() == said)
+}
+
+/// Says which of a Node's taints is the one that it got because it was not ready when it registered.
+pub(super) fn not_ready_taint(node: &Node) -> Option<usize> {
+    let taints = node.spec.as_ref()?.taints.as_ref()?;
+    taints
+        .iter()
+        .position(|t| t.key == NOT_READY && t.effect == "NoSchedule")
 }
 
 fn node_info(key: &InstanceKey, version: &str) -> NodeSystemInfo {
@@ -175,26 +211,24 @@ fn node_info(key: &InstanceKey, version: &str) -> NodeSystemInfo {
     }
 }
 
-/// Returns the Lease by which a node shows that it lives.
-pub(super) fn lease(node: &str, node_uid: Option<&str>, now: Timestamp) -> Lease {
+/// Returns the Lease by which a node shows that it lives. It holds for `seconds`.
+pub(super) fn lease(node: &str, node_uid: &str, seconds: i32, now: Timestamp) -> Lease {
     Lease {
         metadata: ObjectMeta {
             name: Some(node.to_owned()),
             namespace: Some(NODE_LEASES.to_owned()),
-            owner_references: node_uid.map(|uid| {
-                vec![OwnerReference {
-                    api_version: "v1".to_owned(),
-                    kind: "Node".to_owned(),
-                    name: node.to_owned(),
-                    uid: uid.to_owned(),
-                    ..OwnerReference::default()
-                }]
-            }),
+            owner_references: Some(vec![OwnerReference {
+                api_version: "v1".to_owned(),
+                kind: "Node".to_owned(),
+                name: node.to_owned(),
+                uid: node_uid.to_owned(),
+                ..OwnerReference::default()
+            }]),
             ..ObjectMeta::default()
         },
         spec: Some(LeaseSpec {
             holder_identity: Some(node.to_owned()),
-            lease_duration_seconds: Some(LEASE_SECONDS),
+            lease_duration_seconds: Some(seconds),
             renew_time: Some(MicroTime(now)),
             ..LeaseSpec::default()
         }),
@@ -219,6 +253,7 @@ mod tests {
             version: None,
             bootstrap: None,
             attempt: 1,
+            known: crate::providers::Known::default(),
         }
     }
 

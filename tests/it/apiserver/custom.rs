@@ -14,6 +14,7 @@ cases! {
     scales_have_paths,
     tables_have_their_columns,
     definitions_take_their_objects_along,
+    finalizers_need_no_group,
     two_versions_show_one_object,
     ; full:
     rules_are_checked,
@@ -79,6 +80,22 @@ pub(crate) async fn uninstall(place: &Place, resource: &ApiResource) {
 
 fn gizmo(resource: &ApiResource, name: &str, spec: Value) -> DynamicObject {
     DynamicObject::new(name, resource).data(json!({"spec": spec}))
+}
+
+async fn finalizers_need_no_group(place: Place) {
+    let (api, resource) = install(&place).await;
+    let mut object = gizmo(&resource, "held", json!({"size": 1}));
+    object.metadata.finalizers = Some(vec!["gizmo.case.test".to_owned()]);
+    let made = api.create(&PostParams::default(), &object).await.unwrap();
+    assert_eq!(made.finalizers(), ["gizmo.case.test"]);
+    let free = json!({"metadata": {"finalizers": []}});
+    api.patch("held", &PatchParams::default(), &Patch::Merge(&free))
+        .await
+        .unwrap();
+    object.metadata.finalizers = Some(vec!["not a name".to_owned()]);
+    object.metadata.name = Some("bad".to_owned());
+    assert_eq!(code(api.create(&PostParams::default(), &object).await), 422);
+    uninstall(&place, &resource).await;
 }
 
 async fn objects_are_pruned_and_defaulted(place: Place) {

@@ -4,14 +4,15 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
-    clippy::print_stdout,
     clippy::needless_pass_by_value,
     reason = "the cases are functions that tests call"
 )]
 
 mod custom;
+mod fleet_kinds;
 mod kinds;
 mod machine_kinds;
+mod moved;
 mod objects;
 mod owners;
 mod patches;

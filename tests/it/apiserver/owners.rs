@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
@@ -12,6 +12,7 @@ cases! {
     ; full:
     dependents_go_after_their_owner,
     dependents_go_before_their_owner,
+    many_dependents_go_before_their_owner,
     orphans_stay,
     one_owner_of_two_is_enough,
     an_owner_that_never_was_is_no_owner,
@@ -95,6 +96,60 @@ async fn dependents_go_before_their_owner(place: Place) {
         .unwrap();
     gone(&api, "held").await;
     gone(&api, "owner").await;
+    place.end().await;
+}
+
+/// More than are looked through each time that one of them goes: those that are held go one by one, those that block nothing are no reason
+/// to wait, and one that comes late is not forgotten.
+async fn many_dependents_go_before_their_owner(place: Place) {
+    place.needs_controllers();
+    let api = place.configmaps();
+    let owner = make(&api, &configmap("owner", &[])).await;
+    let hold = |mut object: ConfigMap| {
+        object.metadata.finalizers = Some(vec!["case.test/hold".into()]);
+        object
+    };
+    let blocking: Vec<String> = (0..100).map(|n| format!("held-{n}")).collect();
+    for name in &blocking {
+        make(&api, &hold(owned(name, &[&owner], true))).await;
+    }
+    for n in 0..70 {
+        make(&api, &hold(owned(&format!("beside-{n}"), &[&owner], false))).await;
+    }
+    api.delete("owner", &DeleteParams::foreground()).await.unwrap();
+    eventually("all are told", || async {
+        let all = api.list(&ListParams::default()).await.unwrap().items;
+        all.iter()
+            .filter(|o| !o.owner_references().is_empty())
+            .all(|o| o.metadata.deletion_timestamp.is_some())
+    })
+    .await;
+    make(&api, &owned("late", &[&owner], true)).await;
+    gone(&api, "late").await;
+    let none = json!({"metadata": {"finalizers": null}});
+    for name in &blocking {
+        assert!(
+            api.get_opt("owner").await.unwrap().is_some(),
+            "{name} is still there"
+        );
+        api.patch(name, &PatchParams::default(), &Patch::Merge(&none))
+            .await
+            .unwrap();
+    }
+    // Nobody waits for those that block nothing.
+    gone(&api, "owner").await;
+    for n in 0..70 {
+        api.patch(
+            &format!("beside-{n}"),
+            &PatchParams::default(),
+            &Patch::Merge(&none),
+        )
+        .await
+        .unwrap();
+    }
+    for n in 0..70 {
+        gone(&api, &format!("beside-{n}")).await;
+    }
     place.end().await;
 }
 

@@ -78,6 +78,15 @@ async fn every_kind_of_patch_works(place: Place) {
         .await
         .unwrap();
     assert!(got.finalizers().is_empty());
+    let another = json!({"metadata": {"uid": "11111111-2222-3333-4444-555555555555"}, "data": {"k": "4"}});
+    let refused = code(
+        api.patch("a", &PatchParams::default(), &Patch::Strategic(&another))
+            .await,
+    );
+    assert!(
+        [409, 422].contains(&refused),
+        "a patch for another object: {refused}"
+    );
     assert_eq!(
         code(
             api.patch("none", &PatchParams::default(), &Patch::Merge(&json!({})))

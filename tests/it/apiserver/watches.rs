@@ -133,8 +133,10 @@ async fn an_old_version_is_gone(place: Place) {
         return place.end().await;
     }
     let api = place.configmaps();
+    // Of small objects more changes are remembered.
+    let content = "x".repeat(5000);
     let first = api
-        .create(&PostParams::default(), &configmap("a", &[]))
+        .create(&PostParams::default(), &configmap("a", &[("content", &content)]))
         .await
         .unwrap();
     for n in 0..1100 {

@@ -23,10 +23,10 @@ spec:
 ";
 
 /// A server in a process of its own; it ends with this value.
-struct Serving(Child);
+pub(super) struct Serving(Child);
 
 impl Serving {
-    fn start(home: &Home, command: &str) -> Self {
+    pub(super) fn start(home: &Home, command: &str) -> Self {
         let mut child = home
             .command(&[command])
             .stdout(Stdio::null())
@@ -56,6 +56,26 @@ fn init_installs_the_definitions_and_can_be_repeated() {
     snapshot!(home, "init_again", home.run(&["init", "--embedded", "-q"]));
     let mode = fs::metadata(home.state()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
+}
+
+#[test]
+fn what_would_be_upgraded_or_taken_away_is_told_and_stays() {
+    let home = Home::new();
+    let nothing = home.run(&["uninstall", "--embedded", "--dry-run"]);
+    snapshot!(home, "uninstall_dry_run_nothing", nothing);
+    home.good(&["init", "--embedded"]);
+    let before = home.good(&["init", "--embedded", "--dry-run=server"]);
+    let removed = |more: &[&str]| home.run(&[&["uninstall", "--embedded", "--include-crds"], more].concat());
+    snapshot!(home, "uninstall_dry_run", removed(&["--dry-run"]));
+    snapshot!(home, "uninstall_dry_run_server", removed(&["--dry-run=server"]));
+    let upgraded = home.run(&["upgrade", "apply", "--embedded", "--dry-run"]);
+    snapshot!(home, "upgrade_dry_run", upgraded);
+    assert_eq!(home.good(&["init", "--embedded", "--dry-run=server"]), before);
+    assert!(!before.contains("created"), "{before}");
+    home.write("a.yaml", OBJECTS);
+    home.good(&["apply", "-f", "a.yaml", "--wait=false"]);
+    // What would be refused is refused.
+    snapshot!(home, "uninstall_dry_run_machines", removed(&["--dry-run"]));
 }
 
 #[test]

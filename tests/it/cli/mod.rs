@@ -4,9 +4,17 @@
 
 mod bad_input;
 mod cluster;
+mod drain;
 mod embedded;
 mod generated;
+mod groups;
 mod help;
+mod images;
+mod killed;
+pub(crate) mod metrics;
+mod moves;
+mod rollout;
+pub(crate) mod run;
 
 use std::{
     fmt::Write as _,

@@ -97,6 +97,7 @@ impl Actuator for Fake {
             api_endpoint: None,
             attempt: spec.attempt,
             notes: Vec::new(),
+            settled_for: None,
         };
         self.instances
             .lock()

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use k8s_openapi::api::core::v1::{Event, Node, Secret};
 use kube::{
-    ResourceExt,
-    api::{DeleteParams, ListParams},
+    Api, ResourceExt,
+    api::{DeleteParams, ListParams, PostParams},
 };
 use machinectl::api::v1alpha1::{Cluster, HollowMachine, Machine};
 use serde_json::json;
@@ -139,5 +139,49 @@ async fn a_hundred_machines_of_a_cluster_come_and_go() {
     );
     assert!(nodes.list(&ListParams::default()).await.unwrap().items.is_empty());
     println!("and gone after {:?}", begun.elapsed());
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_of_the_same_name_elsewhere_leaves_the_node_alone() {
+    let place = Place::new().await;
+    let running = place.run();
+    place.create::<HollowMachine>("m-1", &[], json!({})).await;
+    place
+        .create::<Machine>("m-1", &[], machine_spec("HollowMachine", "m-1"))
+        .await;
+    let machines = place.api::<Machine>();
+    until(&machines, "m-1", "Running", |m: &Machine| holds(m, "Ready")).await;
+    let nodes = place.all::<Node>();
+    let uid = nodes.get("m-1").await.unwrap().uid();
+
+    let object = |kind: &str, api: &str, spec: serde_json::Value| {
+        json!({ "apiVersion": format!("{api}/v1alpha1"), "kind": kind,
+            "metadata": { "name": "m-1", "namespace": "default" }, "spec": spec })
+    };
+    let infra = object("HollowMachine", "infrastructure.crit.sh", json!({}));
+    let others: Api<HollowMachine> = Api::namespaced(place.client.clone(), "default");
+    let infra = serde_json::from_value(infra).unwrap();
+    others.create(&PostParams::default(), &infra).await.unwrap();
+    let machine = object("Machine", "machine.crit.sh", machine_spec("HollowMachine", "m-1"));
+    let other_machines: Api<Machine> = Api::namespaced(place.client.clone(), "default");
+    let machine = serde_json::from_value(machine).unwrap();
+    other_machines
+        .create(&PostParams::default(), &machine)
+        .await
+        .unwrap();
+
+    let failed = until(&other_machines, "m-1", "Failed", |m: &Machine| {
+        phase(m) == "Failed"
+    })
+    .await;
+    let why = failed.status.unwrap().failure_message.unwrap();
+    assert!(why.contains("belongs to something else"), "{why}");
+    other_machines
+        .delete("m-1", &DeleteParams::default())
+        .await
+        .unwrap();
+    until_gone(&other_machines, "m-1").await;
+    assert_eq!(nodes.get("m-1").await.unwrap().uid(), uid);
     running.stop().await;
 }

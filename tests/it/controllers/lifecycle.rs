@@ -24,7 +24,7 @@ use super::{
 };
 
 /// Controllers with a scripted actuator for `DockerMachine`.
-fn with_fake(place: &Place, fake: &Arc<Fake>) -> Running {
+pub(super) fn with_fake(place: &Place, fake: &Arc<Fake>) -> Running {
     let actuator: Arc<dyn Actuator> = Arc::clone(fake) as Arc<dyn Actuator>;
     let actuators = place.actuators([("DockerMachine", actuator)]);
     Running::start(Context::new(
@@ -34,7 +34,7 @@ fn with_fake(place: &Place, fake: &Arc<Fake>) -> Running {
     ))
 }
 
-async fn docker_machine(place: &Place, name: &str) {
+pub(super) async fn docker_machine(place: &Place, name: &str) {
     let spec = json!({ "clusterName": "dev", "containerName": format!("{name}-box"), "image": "node:v1" });
     place.create::<DockerMachine>(name, &[], spec).await;
     place
@@ -42,7 +42,7 @@ async fn docker_machine(place: &Place, name: &str) {
         .await;
 }
 
-async fn node(place: &Place, name: &str, provider_id: Option<&str>) -> Node {
+pub(super) async fn node(place: &Place, name: &str, provider_id: Option<&str>) -> Node {
     let node = json!({
         "apiVersion": "v1", "kind": "Node",
         "metadata": { "name": name, "labels": { "kubernetes.io/hostname": name } },

@@ -6,10 +6,16 @@
     reason = "a test that can not go on has failed; it tells how long things took"
 )]
 
-mod fake;
+pub(crate) mod csr;
+mod drain;
+pub(crate) mod fake;
+mod faults;
+mod health;
 mod hollow;
 mod lifecycle;
 mod restart;
+mod rollouts;
+mod sets;
 
 use std::{
     collections::BTreeMap,

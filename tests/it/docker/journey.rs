@@ -1,12 +1,10 @@
 //! The whole way, as a user goes it: a cluster from a configuration file of cinder, a worker from objects that kubectl applies,
 //! and the end of both. The first command is killed in the middle, since that happens to users.
 
-use std::{
-    process::{Child, Stdio},
-    time::{Duration, Instant},
+use super::{
+    commands::{self, Controllers, start, succeed},
+    exists, image, try_docker,
 };
-
-use super::{exists, image, try_docker};
 use crate::cli::Home;
 
 const CLUSTER: &str = "journey";
@@ -54,63 +52,12 @@ impl Drop for Leftovers {
     }
 }
 
-/// A running `machinectl run`; it ends with the test.
-struct Controllers(Child);
-
-impl Drop for Controllers {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
-}
-
-fn start(home: &Home, arguments: &[&str]) -> Child {
-    let mut command = home.command(arguments);
-    command
-        .env_remove("DOCKER_HOST")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    command.spawn().unwrap()
-}
-
-fn succeed(home: &Home, arguments: &[&str]) -> String {
-    let output = home
-        .command(arguments)
-        .env_remove("DOCKER_HOST")
-        .output()
-        .unwrap();
-    let text = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    assert!(output.status.success(), "{arguments:?}\n{text}");
-    text
-}
-
-/// kubectl of the control-plane node.
 fn kubectl(arguments: &[&str]) -> (bool, String) {
-    let mut all = vec![
-        "exec",
-        CLUSTER,
-        "kubectl",
-        "--kubeconfig",
-        "/etc/kubernetes/admin.conf",
-    ];
-    all.extend(arguments);
-    try_docker(&all)
+    commands::kubectl(CLUSTER, arguments)
 }
 
 fn until(what: &str, done: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !done() {
-        assert!(
-            begun.elapsed() < Duration::from_secs(120),
-            "not within two minutes: {what}\n{}",
-            kubectl(&["get", "nodes,machines,dockermachines", "-A", "-o", "wide"]).1
-        );
-        std::thread::sleep(Duration::from_millis(200));
-    }
+    commands::until(CLUSTER, what, done);
 }
 
 #[test]
@@ -138,6 +85,12 @@ fn a_cluster_comes_to_be_and_its_worker_is_a_machine() {
     let text = succeed(&home, &create);
     assert!(text.contains("Cluster \"journey\" is ready"), "{text}");
     assert!(try_docker(&["exec", CLUSTER, "test", "-e", "/var/lib/journey"]).0);
+    // What controllers in the cluster run from is there without a registry.
+    let images = try_docker(&["exec", CLUSTER, "ctr", "-n", "k8s.io", "images", "ls", "-q"]).1;
+    assert!(
+        images.contains("docker.io/library/machinectl:v"),
+        "{images}\n{text}"
+    );
 
     // The controllers act on the new cluster: its context says that it manages itself.
     let running = Controllers(start(&home, &["run"]));

@@ -3,15 +3,19 @@
 //! `tests/run docker` prepares both. Without them these tests fail; the other lanes leave them out.
 
 mod actuator;
+mod commands;
+mod fleet;
+mod images;
 mod journey;
 mod kubeadm;
+mod pivot;
 
 use std::{env, process::Command, time::Duration};
 
 use machinectl::{
     api::v1alpha1::DockerMachineSpec,
     providers::{
-        Actuator, BootstrapData, Instance, InstanceKey, InstanceSpec, InstanceState, Role,
+        Actuator, BootstrapData, Instance, InstanceKey, InstanceSpec, InstanceState, Known, Role,
         docker::DockerActuator,
     },
 };
@@ -95,6 +99,7 @@ impl Machine {
                 version: None,
                 bootstrap: Some(BootstrapData::new(bootstrap)),
                 attempt: 1,
+                known: Known::default(),
             },
         }
     }

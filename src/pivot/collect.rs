@@ -1,0 +1,311 @@
+//! Which objects there are: one list a kind, page by page, several kinds at once. It decides nothing.
+//!
+//! Each object is read, written down as text and let go before the next one is read: no list stands in memory as a tree.
+
+use std::fmt;
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use kube::Client;
+use serde::{
+    Deserialize,
+    de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::Value;
+
+use super::{kinds::MovedKind, object::Object, site::encoded};
+use crate::api::INFRASTRUCTURE_GROUP;
+
+/// Objects a page (kubectl: `--chunk-size`).
+const PAGE: usize = 500;
+/// Kinds that are listed at once.
+const AT_ONCE: usize = 8;
+/// A list without anything but the metadata of its objects.
+pub(super) const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+
+/// Where objects are looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Namespaces {
+    /// Everywhere.
+    All,
+    /// In this one.
+    One(String),
+}
+
+impl Namespaces {
+    /// The one, if it is one.
+    pub fn one(&self) -> Option<&str> {
+        match self {
+            Self::All => None,
+            Self::One(name) => Some(name),
+        }
+    }
+}
+
+/// Why objects could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The API server refuses the list, or can't be reached.
+    #[error("can't list {what}")]
+    List {
+        /// What was listed: `machines.machine.crit.sh`.
+        what: String,
+        /// Why.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// The answer can't be read.
+    #[error("can't read the list of {what}: {reason}")]
+    Unreadable {
+        /// What was listed.
+        what: String,
+        /// What is wrong with it; it shows no content.
+        reason: String,
+    },
+}
+
+/// Reads all objects of the kinds in some namespaces, and those that stand outside of namespaces. Objects come kind by kind, in the order of the
+/// API server. Of Nodes, only those of hollow machines are kept; nobody asks for them where there are no hollow machines.
+///
+/// # Errors
+/// Fails if one of the kinds can't be listed.
+pub async fn collect(
+    client: &Client,
+    kinds: &[MovedKind],
+    namespaces: &Namespaces,
+) -> Result<Vec<Object>, ReadError> {
+    let (nodes, others): (Vec<_>, Vec<_>) = kinds.iter().enumerate().partition(|(_, k)| k.is_core("Node"));
+    let lists =
+        stream::iter(others).map(|(index, kind)| list(client, index, kind, namespaces, Nodes::Hollow));
+    let lists: Vec<Vec<Object>> = lists.buffered(AT_ONCE).try_collect().await?;
+    let mut objects: Vec<Object> = lists.into_iter().flatten().collect();
+    let is_hollow = |o: &Object| {
+        kinds
+            .get(o.kind)
+            .is_some_and(|k| k.group == INFRASTRUCTURE_GROUP && k.kind == "HollowMachine")
+    };
+    if objects.iter().any(is_hollow) {
+        for (index, kind) in nodes {
+            objects.extend(list(client, index, kind, namespaces, Nodes::Hollow).await?);
+        }
+    }
+    Ok(objects)
+}
+
+/// Reads all objects of the kinds, Nodes of hosts included: what stands in the way of something that comes, under whatever name.
+///
+/// # Errors
+/// Fails if one of the kinds can't be listed.
+pub(super) async fn everything(
+    client: &Client,
+    kinds: &[MovedKind],
+    namespaces: &Namespaces,
+) -> Result<Vec<Object>, ReadError> {
+    let lists = stream::iter(kinds.iter().enumerate());
+    let lists = lists.map(|(index, kind)| list(client, index, kind, namespaces, Nodes::All));
+    let lists: Vec<Vec<Object>> = lists.buffered(AT_ONCE).try_collect().await?;
+    Ok(lists.into_iter().flatten().collect())
+}
+
+/// Which Nodes are kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Nodes {
+    /// Those of hollow machines: others are hosts of this cluster and can't move.
+    Hollow,
+    /// All.
+    All,
+}
+
+async fn list(
+    client: &Client,
+    index: usize,
+    kind: &MovedKind,
+    namespaces: &Namespaces,
+    nodes: Nodes,
+) -> Result<Vec<Object>, ReadError> {
+    let path = kind.path(namespaces.one(), None);
+    each_page(client, &path, PAGE, |text, objects| {
+        let list = List {
+            index,
+            kind,
+            objects,
+            nodes,
+        };
+        let mut text = serde_json::Deserializer::from_str(text);
+        list.deserialize(&mut text).map_err(|e| e.to_string())
+    })
+    .await
+    .map_err(|error| error.of(kind))
+}
+
+impl ReadError {
+    fn of(mut self, kind: &MovedKind) -> Self {
+        let (Self::List { what, .. } | Self::Unreadable { what, .. }) = &mut self;
+        *what = kind.full_name();
+        self
+    }
+}
+
+/// What a list says of itself.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct ListMeta {
+    #[serde(default, rename = "continue")]
+    next: Option<String>,
+}
+
+impl ListMeta {
+    /// Where the next page begins, if there is one.
+    pub(super) fn next(self) -> Option<String> {
+        self.next.filter(|next| !next.is_empty())
+    }
+}
+
+/// Reads a list page by page; `take` adds a page to what was read and says where the next one begins. If the API server no longer knows where the
+/// pages began (410), all is read again, in one piece: it is the only way to end.
+///
+/// # Errors
+/// Fails if the API server refuses, or stays too busy or silent.
+pub(super) async fn each_page<T: Default>(
+    client: &Client,
+    path: &str,
+    limit: usize,
+    take: impl FnMut(&str, &mut T) -> Result<Option<String>, String>,
+) -> Result<T, ReadError> {
+    each_page_as("application/json", client, path, limit, take).await
+}
+
+/// As [`each_page`], in the form `accept`.
+pub(super) async fn each_page_as<T: Default>(
+    accept: &str,
+    client: &Client,
+    path: &str,
+    limit: usize,
+    mut take: impl FnMut(&str, &mut T) -> Result<Option<String>, String>,
+) -> Result<T, ReadError> {
+    let what = path.rsplit('/').next().unwrap_or(path).to_owned();
+    let mut all = T::default();
+    let mut address = format!("{path}?limit={limit}");
+    let mut whole = false;
+    loop {
+        let text = match page(client, accept, &address, &what).await {
+            Err(ReadError::List { source, .. }) if is_expired(&source) && !whole => {
+                all = T::default();
+                path.clone_into(&mut address);
+                whole = true;
+                continue;
+            }
+            answer => answer?,
+        };
+        let next = take(&text, &mut all).map_err(|reason| ReadError::Unreadable {
+            what: what.clone(),
+            reason,
+        })?;
+        let Some(next) = next else { return Ok(all) };
+        address = format!("{path}?limit={limit}&continue={}", encoded(&next));
+    }
+}
+
+fn is_expired(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 410)
+}
+
+/// Asks for one page. Whoever wants patience with a busy API server brings a client that has it.
+async fn page(client: &Client, accept: &str, address: &str, what: &str) -> Result<String, ReadError> {
+    let failed = |source| ReadError::List {
+        what: what.to_owned(),
+        source: Box::new(source),
+    };
+    let request = http::Request::get(address)
+        .header("Accept", accept)
+        .body(Vec::new())
+        .map_err(|e| failed(kube::Error::HttpError(e)))?;
+    client.request_text(request).await.map_err(failed)
+}
+
+/// Reads a list of a kind into objects, one after the other.
+struct List<'a> {
+    index: usize,
+    kind: &'a MovedKind,
+    objects: &'a mut Vec<Object>,
+    nodes: Nodes,
+}
+
+impl<'de> DeserializeSeed<'de> for List<'_> {
+    /// Where the next page begins.
+    type Value = Option<String>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for List<'_> {
+    type Value = Option<String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut next = None;
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "metadata" => next = map.next_value::<Option<ListMeta>>()?.unwrap_or_default().next(),
+                "items" => map.next_value_seed(Items(&mut self))?,
+                _ => {
+                    let IgnoredAny = map.next_value()?;
+                }
+            }
+        }
+        Ok(next)
+    }
+}
+
+struct Items<'a, 'b>(&'a mut List<'b>);
+
+impl<'de> DeserializeSeed<'de> for Items<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Items<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("objects")
+    }
+
+    /// Some servers write an empty list so.
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        let List {
+            index,
+            kind,
+            objects,
+            nodes,
+        } = self.0;
+        while let Some(item) = items.next_element::<Value>()? {
+            if kind.is_core("Node") && *nodes == Nodes::Hollow && !is_hollow_node(&item) {
+                continue;
+            }
+            let object = Object::new(*index, kind, item);
+            objects.push(object.map_err(|e| serde::de::Error::custom(format!("one of them: {e}")))?);
+        }
+        Ok(())
+    }
+}
+
+/// Whether a Node is that of a hollow machine.
+fn is_hollow_node(node: &Value) -> bool {
+    let id = node.pointer("/spec/providerID").and_then(Value::as_str);
+    id.is_some_and(|id| id.starts_with(super::graph::HOLLOW))
+}
+
+#[cfg(test)]
+#[path = "collect_tests.rs"]
+mod tests;

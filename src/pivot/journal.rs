@@ -1,0 +1,568 @@
+//! The journal of a move: a `ConfigMap` in the source and one in the target that say how far it is, and lists of what moves beside each.
+//! Whoever finds one after a crash can go on, or undo. What to do about it is decided by [`decide`], which is pure.
+
+use std::{
+    collections::BTreeMap,
+    io::{Read as _, Write as _},
+};
+
+use flate2::{Compression, read::DeflateDecoder, write::DeflateEncoder};
+use k8s_openapi::{
+    ByteString,
+    api::core::v1::{ConfigMap, Namespace},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, ListParams, PostParams, Preconditions},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{client::kinds, controllers::lease::NAMESPACE, time::Timestamp};
+
+/// Name of the journal, and label on its lists.
+pub const NAME: &str = "machinectl-move";
+/// Label on a list of what moves: the move that it is of.
+const OF_MOVE: &str = "machinectl.crit.sh/move-id";
+/// Key of the journal in its `ConfigMap`, and of a list in its own.
+const JOURNAL: &str = "journal.json";
+const OBJECTS: &str = "objects";
+/// Entries a list; compressed they stay far below the 1 MiB that an object may have.
+const CHUNK: usize = 10_000;
+
+/// How far a move is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// The source's controllers come to a stand. Nothing is in the target.
+    Fencing,
+    /// Objects come to be in the target. The source is whole.
+    Copying,
+    /// Everything is in the target and was compared. From here it only goes forward: the source is emptied.
+    Committed,
+    /// It is being undone: the target is emptied.
+    Aborting,
+    /// It is over. The journal stays as a record.
+    Done,
+}
+
+impl Phase {
+    /// Whether the source is whole, so that everything can be undone.
+    pub(super) fn can_be_undone(self) -> bool {
+        !matches!(self, Self::Committed | Self::Done)
+    }
+}
+
+/// A cluster that takes part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Context under which the user knew it.
+    pub context: String,
+    /// UID of its namespace `kube-system`, which says which cluster it is.
+    pub cluster: String,
+    /// Where the user found it, if that was no context of the usual kubeconfig.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<Found>,
+}
+
+/// Where the user found what takes part in a move.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Found {
+    /// In this kubeconfig file.
+    Kubeconfig(String),
+    /// It is no cluster but a directory; the context is its name.
+    #[serde(rename_all = "camelCase")]
+    Directory {
+        /// Whether objects that are in the target already stay as they are there.
+        keep_existing: bool,
+    },
+}
+
+/// What of the source moves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extent {
+    /// The namespace; nothing: all.
+    pub namespace: Option<String>,
+    /// Only what belongs to this Cluster.
+    pub cluster: Option<String>,
+}
+
+/// How far a move is, and which one it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Journal {
+    /// Which move.
+    pub id: String,
+    /// How far.
+    pub phase: Phase,
+    /// From where.
+    pub source: Place,
+    /// To where.
+    pub target: Place,
+    /// What.
+    pub extent: Extent,
+    /// When it began.
+    pub begun: Timestamp,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Timestamp>,
+    /// How many objects.
+    pub objects: usize,
+    /// Namespaces that it makes in the target.
+    #[serde(default)]
+    pub namespaces: Vec<String>,
+    /// Version of the program that began it.
+    pub version: String,
+}
+
+/// An object that moves, as the journal knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Resource and group: `machines.machine.crit.sh`.
+    #[serde(rename = "k")]
+    pub kind: String,
+    /// Version in which it is read and written.
+    #[serde(rename = "v")]
+    pub version: String,
+    /// Namespace.
+    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Name.
+    #[serde(rename = "n")]
+    pub name: String,
+    /// UID in the source.
+    #[serde(rename = "u")]
+    pub uid: String,
+    /// It stays in the source, too.
+    #[serde(rename = "c", default, skip_serializing_if = "std::ops::Not::not")]
+    pub copied: bool,
+    /// It is paused for the time of the move: the controllers of its kind belong to somebody else.
+    #[serde(rename = "p", default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
+}
+
+impl Entry {
+    /// Where the object is, or where objects of its kind are.
+    pub fn path(&self, named: bool) -> String {
+        let (plural, group) = self.kind.split_once('.').unwrap_or((&self.kind, ""));
+        let name = named.then_some(self.name.as_str());
+        kinds::path(group, &self.version, plural, self.namespace.as_deref(), name)
+    }
+}
+
+impl std::fmt::Display for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "{} {namespace}/{}", self.kind, self.name),
+            None => write!(f, "{} {}", self.kind, self.name),
+        }
+    }
+}
+
+/// A name for a new move.
+pub(super) fn new_id() -> String {
+    uuid::Uuid::new_v4().simple().to_string()[..8].to_owned()
+}
+
+/// What to do when a move is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Nothing is under way.
+    Begin,
+    /// The same move was interrupted before it was committed, or after.
+    Resume(Box<Journal>),
+    /// A move of this source was given up; what it left in the target goes first.
+    CleanUp(Box<Journal>),
+    /// Another move is under way, on the side that is named.
+    Refuse(Side, Box<Journal>),
+}
+
+/// One of the two clusters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// From where.
+    Source,
+    /// To where.
+    Target,
+}
+
+impl std::fmt::Display for Side {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Source => "source",
+            Self::Target => "target",
+        })
+    }
+}
+
+/// Says what the journals that stand on both sides mean for a move from `source` to `target`. Pure.
+pub fn decide(
+    in_source: Option<&Journal>,
+    in_target: Option<&Journal>,
+    source: &Place,
+    target: &Place,
+    extent: &Extent,
+) -> Decision {
+    let active =
+        |journal: Option<&Journal>| journal.filter(|j| j.phase != Phase::Done).cloned().map(Box::new);
+    let same = |journal: &Journal| {
+        journal.source.cluster == source.cluster
+            && journal.target.cluster == target.cluster
+            && journal.extent == *extent
+    };
+    match (active(in_source), active(in_target)) {
+        (Some(begun), other) => {
+            if let Some(other) = other.filter(|other| other.id != begun.id) {
+                return Decision::Refuse(Side::Target, other);
+            }
+            if begun.phase == Phase::Aborting && begun.target.cluster == target.cluster {
+                return Decision::CleanUp(begun);
+            }
+            if same(&begun) {
+                Decision::Resume(begun)
+            } else {
+                Decision::Refuse(Side::Source, begun)
+            }
+        }
+        // The source has gone on without it, or never knew of it: what stands in the target is of no use.
+        (None, Some(left))
+            if left.source.cluster == source.cluster && left.target.cluster == target.cluster =>
+        {
+            Decision::CleanUp(left)
+        }
+        (None, Some(other)) => Decision::Refuse(Side::Target, other),
+        (None, None) => Decision::Begin,
+    }
+}
+
+/// A cluster's name for itself: the UID of `kube-system`.
+///
+/// # Errors
+/// Fails when the API server can't be asked.
+pub async fn identity(client: &Client) -> Result<String, kube::Error> {
+    let namespace = Api::<Namespace>::all(client.clone()).get("kube-system").await?;
+    Ok(namespace.uid().unwrap_or_default())
+}
+
+/// The journal on one side.
+#[derive(Clone)]
+pub struct Book {
+    client: Client,
+}
+
+impl Book {
+    /// Of a cluster.
+    pub fn new(client: &Client) -> Self {
+        Self {
+            client: client.clone(),
+        }
+    }
+
+    fn api(&self) -> Api<ConfigMap> {
+        Api::namespaced(self.client.clone(), NAMESPACE)
+    }
+
+    /// Reads the journal, and when it was made there.
+    ///
+    /// # Errors
+    /// Fails when the API server can't be asked. A journal that can't be read is an error, too: it may be one of a newer version.
+    pub async fn read(&self) -> Result<Option<(Journal, Timestamp)>, kube::Error> {
+        let Some(found) = self.api().get_opt(NAME).await? else {
+            return Ok(None);
+        };
+        let made = found.creation_timestamp().map(|t| t.0).unwrap_or_default();
+        Ok(Some((journal_of(&found)?, made)))
+    }
+
+    /// Writes the journal of a move that begins, unless that of another one stands there which is not over: it is returned.
+    ///
+    /// # Errors
+    /// Fails when the API server refuses or can't be asked.
+    pub async fn begin(&self, journal: &Journal) -> Result<Option<Journal>, kube::Error> {
+        let (api, post) = (self.api(), PostParams::default());
+        loop {
+            let standing = api.get_opt(NAME).await?;
+            let mut wanted = journal_map(journal)?;
+            let written = if let Some(standing) = &standing {
+                let found = journal_of(standing)?;
+                if found.id == journal.id {
+                    return Ok(None);
+                }
+                if found.phase != Phase::Done {
+                    return Ok(Some(found));
+                }
+                wanted.metadata.resource_version = standing.resource_version();
+                api.replace(NAME, &post, &wanted).await
+            } else {
+                api.create(&post, &wanted).await
+            };
+            match written {
+                Ok(_) => return Ok(None),
+                // Somebody was faster; or the answer to this very write was lost.
+                Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => {}
+                Err(kube::Error::Api(status)) if status.is_not_found() => self.make_namespace().await?,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Writes the journal; returns when it was made there.
+    ///
+    /// # Errors
+    /// Fails when the API server refuses or can't be asked.
+    pub async fn write(&self, journal: &Journal) -> Result<Timestamp, kube::Error> {
+        let written = self.put(&journal_map(journal)?).await?;
+        Ok(written.creation_timestamp().map(|t| t.0).unwrap_or_default())
+    }
+
+    /// Writes the list of what moves.
+    ///
+    /// # Errors
+    /// Fails when the API server refuses or can't be asked.
+    pub async fn list(&self, id: &str, entries: &[Entry]) -> Result<(), kube::Error> {
+        for (number, chunk) in entries.chunks(CHUNK).enumerate() {
+            let mut wanted = config_map(&format!("{NAME}-{id}-{number}"), id);
+            wanted.binary_data = Some(BTreeMap::from([(OBJECTS.to_owned(), ByteString(packed(chunk)?))]));
+            self.put(&wanted).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads the list of what moves.
+    ///
+    /// # Errors
+    /// Fails when the API server can't be asked or a list can't be read.
+    pub async fn entries(&self, journal: &Journal) -> Result<Vec<Entry>, kube::Error> {
+        let mut entries = Vec::new();
+        for number in 0..journal.objects.div_ceil(CHUNK) {
+            let found = self.api().get(&format!("{NAME}-{}-{number}", journal.id)).await?;
+            let bytes = found.binary_data.and_then(|mut d| d.remove(OBJECTS));
+            entries.extend(unpacked(&bytes.unwrap_or_default().0)?);
+        }
+        Ok(entries)
+    }
+
+    /// Removes the lists of a move, and its journal unless that stays as a record.
+    ///
+    /// # Errors
+    /// Fails when the API server refuses or can't be asked.
+    pub async fn remove(&self, id: &str, journal_too: bool) -> Result<(), kube::Error> {
+        let of_move = ListParams::default().labels(&format!("{OF_MOVE}={id}"));
+        let found = self.api().list(&of_move).await?;
+        let (journal, mut going): (Vec<ConfigMap>, Vec<ConfigMap>) =
+            found.into_iter().partition(|found| found.name_any() == NAME);
+        if journal_too {
+            // Last: as long as it stands, the same command ends what is left.
+            going.extend(journal);
+        }
+        for one in going {
+            // By UID: another move may begin under the same name.
+            let params = DeleteParams::default().preconditions(Preconditions {
+                uid: one.uid(),
+                resource_version: None,
+            });
+            match self.api().delete(&one.name_any(), &params).await {
+                Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
+                other => other.map(|_| ())?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn put(&self, wanted: &ConfigMap) -> Result<ConfigMap, kube::Error> {
+        let api = self.api();
+        loop {
+            match api
+                .replace(&wanted.name_any(), &PostParams::default(), wanted)
+                .await
+            {
+                Err(kube::Error::Api(status)) if status.is_not_found() => {}
+                // Without a resource version, a conflict is one of two writers at the same moment.
+                Err(kube::Error::Api(status)) if status.is_conflict() => continue,
+                other => return other,
+            }
+            match api.create(&PostParams::default(), wanted).await {
+                Err(kube::Error::Api(status)) if status.is_already_exists() => {}
+                Err(kube::Error::Api(status)) if status.is_not_found() => self.make_namespace().await?,
+                other => return other,
+            }
+        }
+    }
+
+    async fn make_namespace(&self) -> Result<(), kube::Error> {
+        let namespace = Namespace {
+            metadata: ObjectMeta {
+                name: Some(NAMESPACE.to_owned()),
+                ..ObjectMeta::default()
+            },
+            ..Namespace::default()
+        };
+        let api = Api::<Namespace>::all(self.client.clone());
+        match api.create(&PostParams::default(), &namespace).await {
+            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+            other => other.map(|_| ()),
+        }
+    }
+}
+
+fn config_map(name: &str, id: &str) -> ConfigMap {
+    ConfigMap {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            namespace: Some(NAMESPACE.to_owned()),
+            labels: Some(BTreeMap::from([(OF_MOVE.to_owned(), id.to_owned())])),
+            ..ObjectMeta::default()
+        },
+        ..ConfigMap::default()
+    }
+}
+
+fn journal_map(journal: &Journal) -> Result<ConfigMap, kube::Error> {
+    let text = serde_json::to_string(journal).map_err(kube::Error::SerdeError)?;
+    let mut map = config_map(NAME, &journal.id);
+    map.data = Some(BTreeMap::from([(JOURNAL.to_owned(), text)]));
+    Ok(map)
+}
+
+fn journal_of(found: &ConfigMap) -> Result<Journal, kube::Error> {
+    let text = found.data.as_ref().and_then(|d| d.get(JOURNAL));
+    serde_json::from_str(text.map_or("", String::as_str)).map_err(kube::Error::SerdeError)
+}
+
+fn packed(entries: &[Entry]) -> Result<Vec<u8>, kube::Error> {
+    let text = serde_json::to_vec(entries).map_err(kube::Error::SerdeError)?;
+    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
+    let written = encoder.write_all(&text).and_then(|()| encoder.finish());
+    written.map_err(|e| kube::Error::SerdeError(serde_json::Error::io(e)))
+}
+
+fn unpacked(bytes: &[u8]) -> Result<Vec<Entry>, kube::Error> {
+    let mut text = Vec::new();
+    let read = DeflateDecoder::new(bytes).read_to_end(&mut text);
+    read.map_err(|e| kube::Error::SerdeError(serde_json::Error::io(e)))?;
+    serde_json::from_slice(&text).map_err(kube::Error::SerdeError)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(cluster: &str) -> Place {
+        Place {
+            context: format!("context-{cluster}"),
+            cluster: cluster.to_owned(),
+            found: None,
+        }
+    }
+
+    fn extent(namespace: &str) -> Extent {
+        Extent {
+            namespace: Some(namespace.to_owned()),
+            cluster: None,
+        }
+    }
+
+    fn journal(id: &str, phase: Phase, source: &str, target: &str) -> Journal {
+        Journal {
+            id: id.to_owned(),
+            phase,
+            source: place(source),
+            target: place(target),
+            extent: extent("ns"),
+            begun: Timestamp::from_second(1).unwrap(),
+            ended: None,
+            objects: 3,
+            namespaces: Vec::new(),
+            version: "1".to_owned(),
+        }
+    }
+
+    /// What is decided for a move from a to b of namespace ns.
+    #[expect(clippy::needless_pass_by_value, reason = "cases read better so")]
+    fn of(in_source: Option<Journal>, in_target: Option<Journal>) -> Decision {
+        decide(
+            in_source.as_ref(),
+            in_target.as_ref(),
+            &place("a"),
+            &place("b"),
+            &extent("ns"),
+        )
+    }
+
+    #[test]
+    fn a_move_begins_where_nothing_is_under_way() {
+        let done = || Some(journal("1", Phase::Done, "a", "b"));
+        assert_eq!(of(None, None), Decision::Begin);
+        assert_eq!(of(done(), done()), Decision::Begin);
+    }
+
+    #[test]
+    fn the_same_move_is_resumed_in_whatever_phase_it_was() {
+        for phase in [Phase::Fencing, Phase::Copying, Phase::Committed] {
+            let begun = journal("1", phase, "a", "b");
+            let expected = Decision::Resume(Box::new(begun.clone()));
+            assert_eq!(of(Some(begun.clone()), None), expected);
+            assert_eq!(of(Some(begun.clone()), Some(begun)), expected);
+        }
+    }
+
+    #[test]
+    fn a_move_that_was_given_up_is_cleaned_up_first() {
+        let aborting = journal("1", Phase::Aborting, "a", "b");
+        let expected = Decision::CleanUp(Box::new(aborting.clone()));
+        assert_eq!(
+            of(
+                Some(aborting.clone()),
+                Some(journal("1", Phase::Copying, "a", "b"))
+            ),
+            expected
+        );
+        assert_eq!(of(Some(aborting), None), expected);
+        let left = journal("1", Phase::Copying, "a", "b");
+        assert_eq!(of(None, Some(left.clone())), Decision::CleanUp(Box::new(left)));
+    }
+
+    #[test]
+    fn another_move_is_not_disturbed() {
+        let elsewhere = journal("1", Phase::Copying, "a", "c");
+        assert_eq!(
+            of(Some(elsewhere.clone()), None),
+            Decision::Refuse(Side::Source, Box::new(elsewhere))
+        );
+        let incoming = journal("2", Phase::Copying, "c", "b");
+        assert_eq!(
+            of(None, Some(incoming.clone())),
+            Decision::Refuse(Side::Target, Box::new(incoming.clone()))
+        );
+        let own = journal("1", Phase::Copying, "a", "b");
+        assert_eq!(
+            of(Some(own), Some(incoming.clone())),
+            Decision::Refuse(Side::Target, Box::new(incoming))
+        );
+        let mut of_all = journal("1", Phase::Copying, "a", "b");
+        of_all.extent.namespace = None;
+        assert_eq!(
+            of(Some(of_all.clone()), None),
+            Decision::Refuse(Side::Source, Box::new(of_all))
+        );
+    }
+
+    #[test]
+    fn a_list_comes_back_as_it_was_written_and_is_small() {
+        let entries: Vec<Entry> = (0..CHUNK)
+            .map(|n| Entry {
+                kind: "machines.machine.crit.sh".to_owned(),
+                version: "v1alpha1".to_owned(),
+                namespace: Some("fleet".to_owned()),
+                name: format!("workers-{n}"),
+                uid: uuid::Uuid::new_v4().to_string(),
+                copied: n == 3,
+                paused: n == 4,
+            })
+            .collect();
+        let bytes = packed(&entries).unwrap();
+        assert!(bytes.len() < 500_000, "{}", bytes.len());
+        assert_eq!(unpacked(&bytes).unwrap(), entries);
+        assert!(unpacked(b"nonsense").is_err());
+    }
+}

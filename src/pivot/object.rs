@@ -1,0 +1,192 @@
+//! An object as it is carried from one API server to another: its text. A tree of each of 100,000 objects would take many times the room.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use super::kinds::MovedKind;
+
+/// An object as an API server wrote it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Object {
+    /// Which of the moved kinds it is of.
+    pub kind: usize,
+    /// Its namespace; nothing if it stands outside of namespaces.
+    pub namespace: Option<Box<str>>,
+    /// Its name.
+    pub name: Box<str>,
+    /// Its UID where it was read.
+    pub uid: Box<str>,
+    /// Its resource version where it was read.
+    pub resource_version: Box<str>,
+    /// The whole object, status and managed fields included, as JSON without white space, fields in the order of the alphabet.
+    pub text: Box<str>,
+}
+
+/// Why something is no object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoObject {
+    /// There is no such field, or it is no text.
+    #[error("it has no {0}")]
+    Missing(&'static str),
+    /// It is no JSON.
+    #[error("it is no JSON (column {column})")]
+    Json {
+        /// Where.
+        column: usize,
+    },
+    /// It is of another kind.
+    #[error("it is of another kind or version")]
+    OtherKind,
+}
+
+impl Object {
+    /// Takes an object in. Items of lists may not say of which kind they are: they are made to.
+    ///
+    /// # Errors
+    /// Fails if it has no name.
+    pub fn new(index: usize, kind: &MovedKind, mut value: Value) -> Result<Self, NoObject> {
+        if let Some(fields) = value.as_object_mut() {
+            fields.insert("apiVersion".to_owned(), kind.api_version().into());
+            fields.insert("kind".to_owned(), kind.kind.clone().into());
+        }
+        let text = value.to_string().into();
+        Self::of(index, &value, text)
+    }
+
+    /// Takes an object in whose text is to stay as it is.
+    ///
+    /// # Errors
+    /// Fails if it is not JSON, of another kind, or has no name.
+    pub fn from_text(index: usize, kind: &MovedKind, text: Box<str>) -> Result<Self, NoObject> {
+        let value: Value = serde_json::from_str(&text).map_err(|e| NoObject::Json { column: e.column() })?;
+        let says = |field: &str, what: &str| value.get(field).and_then(Value::as_str) == Some(what);
+        if !says("apiVersion", &kind.api_version()) || !says("kind", &kind.kind) {
+            return Err(NoObject::OtherKind);
+        }
+        Self::of(index, &value, text)
+    }
+
+    fn of(index: usize, value: &Value, whole: Box<str>) -> Result<Self, NoObject> {
+        let text = |field: &str| {
+            value
+                .pointer(field)
+                .and_then(Value::as_str)
+                .filter(|text| !text.is_empty())
+                .map(Box::from)
+        };
+        Ok(Self {
+            kind: index,
+            namespace: text("/metadata/namespace"),
+            name: text("/metadata/name").ok_or(NoObject::Missing("metadata.name"))?,
+            uid: text("/metadata/uid").unwrap_or_default(),
+            resource_version: text("/metadata/resourceVersion").unwrap_or_default(),
+            text: whole,
+        })
+    }
+
+    /// Reads the object as a tree.
+    ///
+    /// # Errors
+    /// Fails if the text is no JSON; texts of this program are.
+    pub fn value(&self) -> Result<Value, serde_json::Error> {
+        serde_json::from_str(&self.text)
+    }
+
+    /// Names it for people: `Machine.machine.crit.sh fleet/web-1`.
+    pub fn key(&self, kinds: &[MovedKind]) -> String {
+        match kinds.get(self.kind) {
+            Some(kind) => format!("{kind} {}", self.address()),
+            None => self.address(),
+        }
+    }
+
+    /// Namespace and name: `fleet/web-1`, or `web-1` outside of namespaces.
+    pub fn address(&self) -> String {
+        match &self.namespace {
+            Some(namespace) => format!("{namespace}/{}", self.name),
+            None => self.name.to_string(),
+        }
+    }
+}
+
+/// Shows no content: it may be a Secret's.
+impl fmt::Debug for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Object(kind {}, {}, {} bytes)",
+            self.kind,
+            self.address(),
+            self.text.len()
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_item_of_a_list_learns_its_kind_and_shows_no_content() {
+        let item = json!({"metadata": {"name": "demo-ca", "namespace": "fleet", "uid": "u"}, "data": {"tls.key": "c2VjcmV0"}});
+        let kinds = [MovedKind::secret()];
+        let object = Object::new(0, &kinds[0], item).unwrap();
+        assert_eq!(object.key(&kinds), "Secret fleet/demo-ca");
+        assert_eq!(object.value().unwrap()["apiVersion"], "v1");
+        assert!(object.text.contains("c2VjcmV0"));
+        assert!(!format!("{object:?}").contains("c2VjcmV0"), "{object:?}");
+    }
+
+    #[test]
+    fn numbers_stay_what_they_are() {
+        let numbers = [
+            "0.30000000000000004",
+            "90.42225290942383",
+            "42.215889504792884",
+            "1.7976931348623157e+308",
+            "5e-324",
+            "0.1",
+            "18446744073709551615",
+            "-9223372036854775808",
+        ];
+        for number in numbers {
+            let text =
+                format!(r#"{{"apiVersion":"v1","data":{number},"kind":"Secret","metadata":{{"name":"a"}}}}"#);
+            let object = Object::from_text(0, &MovedKind::secret(), text.as_str().into()).unwrap();
+            let again = Object::new(0, &MovedKind::secret(), object.value().unwrap()).unwrap();
+            assert_eq!(&*again.text, text);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn floats_stay_what_they_are(bits: u64) {
+            let float = f64::from_bits(bits);
+            proptest::prop_assume!(float.is_finite());
+            let read: Value = serde_json::from_str(&json!(float).to_string()).unwrap();
+            proptest::prop_assert_eq!(read.as_f64().map(f64::to_bits), Some(bits));
+        }
+    }
+
+    #[test]
+    fn what_has_no_name_is_no_object() {
+        let refused = Object::new(0, &MovedKind::secret(), json!({"metadata": {}}));
+        assert_eq!(refused, Err(NoObject::Missing("metadata.name")));
+        assert!(Object::new(0, &MovedKind::secret(), json!(3)).is_err());
+        let from = |text: &str| Object::from_text(0, &MovedKind::secret(), text.into());
+        assert_eq!(from("{"), Err(NoObject::Json { column: 1 }));
+        assert_eq!(
+            from(r#"{"apiVersion":"v1","kind":"Pod"}"#),
+            Err(NoObject::OtherKind)
+        );
+        assert_eq!(
+            &*from(r#"{"kind":"Secret","apiVersion":"v1","metadata":{"name":"a"}}"#)
+                .unwrap()
+                .name,
+            "a"
+        );
+    }
+}

@@ -1,0 +1,279 @@
+//! One of the two clusters of a move, and what is done there besides copying: its fence, its journal, its namespaces, and undoing.
+
+use std::{collections::HashMap, future::Future, sync::Arc};
+
+use http::Method;
+use serde_json::{Value, json};
+
+use super::{
+    MoveError,
+    copy::PAUSES,
+    fencing::Fenced,
+    journal::{Entry, Journal, Phase, Side},
+    site::{Sent, Site},
+    verify,
+    write::{Left, is_older, take_out, take_out_marked},
+};
+use crate::{
+    controllers::lease,
+    story::Story,
+    time::{Clock, Timestamp},
+};
+
+/// One of the two clusters of a move.
+#[derive(Clone, Copy)]
+pub(super) struct Party<'a> {
+    pub(super) site: &'a Site,
+    pub(super) side: Side,
+    pub(super) clock: &'a Arc<dyn Clock>,
+    pub(super) story: &'a dyn Story,
+}
+
+impl Party<'_> {
+    fn failed(self, what: impl std::fmt::Display) -> impl FnOnce(kube::Error) -> MoveError {
+        let what = format!("can't {what} in the {}", self.side);
+        move |error| MoveError::api(what, error)
+    }
+
+    /// Raises the fence and waits until the controllers have come to a stand.
+    pub(super) async fn fence(self, id: &str) -> Result<Fenced, MoveError> {
+        Fenced::raise(self.site, self.side, id, self.clock, self.story).await
+    }
+
+    /// Raises the fence and reads the journal again: while one waited, another process may have gone on with the move.
+    ///
+    /// # Errors
+    /// Fails with [`MoveError::Committed`] or [`MoveError::TakenOver`] unless the journal is in a phase that is `expected`.
+    pub(super) async fn fence_in(
+        self,
+        id: &str,
+        expected: impl Fn(Phase) -> bool,
+    ) -> Result<(Fenced, Journal), MoveError> {
+        let fenced = self.fence(id).await?;
+        let found = match self.journal().await {
+            Ok(found) => found.map(|(journal, _)| journal).filter(|found| found.id == id),
+            Err(error) => {
+                fenced.leave().await;
+                return Err(error);
+            }
+        };
+        let phase = found.as_ref().map_or(Phase::Done, |found| found.phase);
+        match found {
+            Some(journal) if expected(phase) => return Ok((fenced, journal)),
+            _ if phase == Phase::Done => self.lower(fenced).await?,
+            _ => fenced.leave().await,
+        }
+        Err(match phase {
+            Phase::Committed => MoveError::Committed(id.to_owned()),
+            Phase::Aborting => MoveError::TakenOver(format!("move {id} is being undone")),
+            _ => MoveError::TakenOver(format!("move {id} is over")),
+        })
+    }
+
+    /// Lowers the fence.
+    pub(super) async fn lower(self, fenced: Fenced) -> Result<(), MoveError> {
+        fenced.lower().await.map_err(self.failed("lower the fence"))
+    }
+
+    /// Does work behind a fence and lowers it. When the work fails the fence stands, for whoever tries next.
+    pub(super) async fn behind<T>(
+        self,
+        mut fenced: Fenced,
+        work: impl Future<Output = Result<T, MoveError>>,
+    ) -> Result<T, MoveError> {
+        match fenced.during(work).await {
+            Ok(done) => self.lower(fenced).await.map(|()| done),
+            Err(error) => {
+                fenced.leave().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Lowers the fence of a move whose journal is gone.
+    pub(super) async fn lower_by_name(self, id: &str) -> Result<(), MoveError> {
+        lease::lower_fence(&self.site.client, id)
+            .await
+            .map_err(self.failed("lower the fence"))
+    }
+
+    /// Reads the journal, and when it was made there.
+    pub(super) async fn journal(self) -> Result<Option<(Journal, Timestamp)>, MoveError> {
+        self.site
+            .book
+            .read()
+            .await
+            .map_err(self.failed("read the journal of a move"))
+    }
+
+    /// Writes the journal of a move that begins, unless that of another one stands there.
+    pub(super) async fn begin(self, journal: &Journal) -> Result<(), MoveError> {
+        let standing = self.site.book.begin(journal).await;
+        match standing.map_err(self.failed("write the journal of the move"))? {
+            None => Ok(()),
+            Some(other) => Err(MoveError::Busy {
+                side: self.side,
+                journal: Box::new(other),
+            }),
+        }
+    }
+
+    /// Writes the journal; returns since when it stands there.
+    pub(super) async fn write(self, journal: &Journal) -> Result<Timestamp, MoveError> {
+        let written = self.site.book.write(journal).await;
+        written.map_err(self.failed("write the journal of the move"))
+    }
+
+    /// Writes the list of what moves.
+    pub(super) async fn list(self, journal: &Journal, entries: &[Entry]) -> Result<(), MoveError> {
+        let written = self.site.book.list(&journal.id, entries).await;
+        written.map_err(self.failed("write the list of what moves"))
+    }
+
+    /// What a move brings, as far as its list is written.
+    pub(super) async fn entries(self, journal: &Journal) -> Result<Vec<Entry>, MoveError> {
+        match self.site.book.entries(journal).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(Vec::new()),
+            other => other.map_err(self.failed("read the list of what moves")),
+        }
+    }
+
+    /// Removes the lists of a move, and its journal unless that stays as a record.
+    pub(super) async fn close(self, id: &str, journal_too: bool) -> Result<(), MoveError> {
+        let removed = self.site.book.remove(id, journal_too).await;
+        removed.map_err(self.failed("remove the journal of the move"))
+    }
+
+    /// Writes the journal, the list and the namespaces of what comes; returns since when the journal stands there. What is older is not of
+    /// this move.
+    pub(super) async fn open(self, journal: &Journal, entries: &[Entry]) -> Result<Timestamp, MoveError> {
+        if let Some((old, _)) = self.journal().await?
+            && old.id != journal.id
+            && old.phase == Phase::Done
+        {
+            // Only a new one says since when it stands there.
+            self.close(&old.id, true).await?;
+        }
+        self.begin(journal).await?;
+        let since = self.write(journal).await?;
+        self.list(journal, entries).await?;
+        let mut namespaces: Vec<&str> = entries.iter().filter_map(|e| e.namespace.as_deref()).collect();
+        namespaces.sort_unstable();
+        namespaces.dedup();
+        for name in namespaces {
+            self.make_namespace(name).await?;
+        }
+        Ok(since)
+    }
+
+    async fn make_namespace(self, name: &str) -> Result<(), MoveError> {
+        let body = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
+        let path = format!("/api/v1/namespaces/{name}");
+        let failed = || self.failed(format!("make namespace {name}"));
+        match self.site.send(Method::GET, &path, Sent::Whole, None).await {
+            Ok(_) => return Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => return Err(failed()(error)),
+        }
+        let made = self
+            .site
+            .send(Method::POST, "/api/v1/namespaces", Sent::Whole, Some(&body));
+        match made.await {
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+            other => other.map(|_| ()).map_err(failed()),
+        }
+    }
+
+    /// Keeps controllers of other software away from what they control, or lets them at it again.
+    pub(super) async fn pause(self, entries: &[Entry], paused: bool) -> Result<(), MoveError> {
+        let value = if paused { json!("") } else { Value::Null };
+        let mut patch = json!({});
+        for name in PAUSES {
+            patch["metadata"]["annotations"][name] = value.clone();
+        }
+        for entry in entries.iter().filter(|e| e.paused) {
+            let at = entry.path(true);
+            let written = self.site.send(Method::PATCH, &at, Sent::Merge, Some(&patch));
+            match written.await {
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                other => {
+                    other.map_err(self.failed(format!("pause {entry}")))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Empties the target of what a move has brought there, and lowers its fence.
+    pub(super) async fn undo(self, id: &str) -> Result<(), MoveError> {
+        let Some((_, since)) = self.journal().await?.filter(|(found, _)| found.id == id) else {
+            return self.lower_by_name(id).await;
+        };
+        let (fenced, found) = self.fence_in(id, Phase::can_be_undone).await?;
+        let work = async {
+            let entries = self.entries(&found).await?;
+            let all: Vec<&Entry> = entries.iter().rev().collect();
+            self.withdraw(&all, since, id).await?;
+            self.drop_namespaces(&found).await
+        };
+        self.behind(fenced, work).await?;
+        // The journal goes last: as long as it stands, somebody knows whose fence it is.
+        self.close(id, true).await
+    }
+
+    /// Takes objects out of the target that the move has brought there since `since`; what is owned comes before its owners.
+    pub(super) async fn withdraw(
+        self,
+        entries: &[&Entry],
+        since: Timestamp,
+        id: &str,
+    ) -> Result<(), MoveError> {
+        let there = verify::read_by_name(self.site, entries).await?;
+        let mut marked = HashMap::new();
+        for (entry, object) in there.iter().filter(|(_, object)| !is_older(object, since)) {
+            let left = take_out(self.site, entry, object, id, false)
+                .await
+                .map_err(self.failed(format!("remove {entry}")))?;
+            if left == Left::Marked {
+                marked.insert(entry.path(false), *entry);
+            }
+        }
+        for entry in marked.values() {
+            take_out_marked(self.site, entry, id)
+                .await
+                .map_err(self.failed(format!("delete {}", entry.kind)))?;
+        }
+        Ok(())
+    }
+
+    /// Deletes the namespaces that the move made, if nobody has put anything into them.
+    async fn drop_namespaces(self, journal: &Journal) -> Result<(), MoveError> {
+        for name in &journal.namespaces {
+            let stays = || {
+                let told = format!(
+                    "namespace {name} stays in the {}: you may not remove it",
+                    self.side
+                );
+                self.story.warn(&told);
+            };
+            match verify::is_unused(self.site, name).await {
+                Ok(true) => {}
+                Ok(false) => continue,
+                Err(error) if error.is_forbidden() => {
+                    stays();
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+            let path = format!("/api/v1/namespaces/{name}");
+            match self.site.send(Method::DELETE, &path, Sent::Whole, None).await {
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                Err(kube::Error::Api(status)) if status.code == 403 => stays(),
+                other => {
+                    other.map_err(self.failed(format!("delete namespace {name}")))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,171 @@
+//! A cluster that takes part in a move: how it is asked, and how often it was.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use http::Method;
+use kube::Client;
+use serde_json::{Value, json};
+
+use super::{
+    MoveError,
+    journal::{self, Book, Found, Place},
+    kinds::MovedKind,
+    object::Object,
+};
+use crate::client::{Count, Patience, patient};
+
+/// How long a cluster is asked for its first answer.
+const FIRST_ANSWER: Duration = Duration::from_secs(5);
+
+/// A cluster that takes part in a move.
+#[derive(Clone)]
+pub struct Site {
+    pub(super) client: Client,
+    pub(super) place: Place,
+    pub(super) book: Book,
+    count: Count,
+}
+
+/// How a body is to be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// The object, or options of a deletion.
+    Whole,
+    /// What changes.
+    Merge,
+    /// What the sender owns.
+    Apply,
+}
+
+impl Site {
+    /// Takes in a cluster that the user knows as `context`. From here on requests are repeated and counted.
+    ///
+    /// # Errors
+    /// Fails when the cluster does not say which it is.
+    pub async fn new(client: &Client, context: &str, patience: Patience) -> Result<Self, MoveError> {
+        let count = Count::default();
+        let inner = client;
+        let client = patient(inner, patience, Count::clone(&count));
+        // Whoever does not answer at all is perhaps the wrong one: that is told soon.
+        let soon = Patience {
+            total: patience.total.min(FIRST_ANSWER),
+            ..patience
+        };
+        let first = patient(inner, soon, Count::clone(&count));
+        let cluster = journal::identity(&first)
+            .await
+            .map_err(|e| MoveError::api(format!("can't ask context \"{context}\" which cluster it is"), e))?;
+        Ok(Self {
+            book: Book::new(&client),
+            client,
+            place: Place {
+                context: context.to_owned(),
+                cluster,
+                found: None,
+            },
+            count,
+        })
+    }
+
+    /// Remembers the kubeconfig file that its context stands in, for whoever has to type the command again.
+    #[must_use]
+    pub fn of_file(mut self, file: Option<&std::path::Path>) -> Self {
+        self.place.found = file.map(|f| Found::Kubeconfig(f.display().to_string()));
+        self
+    }
+
+    /// Name under which the user knows it.
+    pub fn context(&self) -> &str {
+        &self.place.context
+    }
+
+    /// How many requests it was sent.
+    pub fn requests(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Reads an object, if it is there.
+    pub(super) async fn read(&self, kind: &MovedKind, object: &Object) -> Result<Option<Value>, kube::Error> {
+        match self
+            .send(Method::GET, &address(kind, object), Sent::Whole, None)
+            .await
+        {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    /// Sends a request and reads the answer.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        address: &str,
+        sent: Sent,
+        body: Option<&Value>,
+    ) -> Result<Value, kube::Error> {
+        let content = match sent {
+            Sent::Whole => "application/json",
+            Sent::Merge => "application/merge-patch+json",
+            Sent::Apply => "application/apply-patch+yaml",
+        };
+        let bytes = body.map(|b| b.to_string().into_bytes()).unwrap_or_default();
+        let request = http::Request::builder()
+            .method(method)
+            .uri(address)
+            .header(http::header::CONTENT_TYPE, content)
+            .header(http::header::ACCEPT, "application/json")
+            .body(bytes)
+            .map_err(kube::Error::HttpError)?;
+        self.client.request(request).await
+    }
+
+    /// Asks whether something may be done there. Reviews that can't be made count as a yes: the request itself will tell.
+    pub(super) async fn allows(&self, what: &Action<'_>) -> bool {
+        let Action {
+            verb,
+            group,
+            resource,
+            subresource,
+            namespace,
+        } = what;
+        let review = json!({
+            "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+            "spec": { "resourceAttributes": {
+                "verb": verb, "group": group, "resource": resource,
+                "subresource": subresource, "namespace": namespace.unwrap_or_default(),
+            } },
+        });
+        let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+        let answer = self.send(Method::POST, path, Sent::Whole, Some(&review)).await;
+        answer.map_or(true, |a| a["status"]["allowed"] != false)
+    }
+}
+
+/// Something that may be allowed or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Action<'a> {
+    pub(super) verb: &'a str,
+    pub(super) group: &'a str,
+    pub(super) resource: &'a str,
+    pub(super) subresource: &'a str,
+    pub(super) namespace: Option<&'a str>,
+}
+
+/// Where an object is.
+pub(super) fn address(kind: &MovedKind, object: &Object) -> String {
+    kind.path(object.namespace.as_deref(), Some(&object.name))
+}
+
+/// A text as it stands in an address.
+pub(super) fn encoded(text: &str) -> String {
+    use std::fmt::Write as _;
+    text.bytes().fold(String::new(), |mut all, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            all.push(char::from(byte));
+        } else {
+            // Writing to a String can't fail.
+            let _infallible = write!(all, "%{byte:02X}");
+        }
+        all
+    })
+}

@@ -1,0 +1,201 @@
+//! What there is to move, and what of the target it meets.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use serde_json::Value;
+
+use super::{
+    MoveError,
+    collect::{Namespaces, collect, everything},
+    copy::{Uids, Wanted, is_paused},
+    graph::{Choice, Purpose, Scope, choose},
+    journal::{Entry, Extent},
+    kinds::{MovedKind, StayingKind, discover},
+    object::Object,
+    site::Site,
+};
+
+/// What there is to move.
+pub(super) struct Survey {
+    /// The kinds that move.
+    pub(super) kinds: Vec<MovedKind>,
+    /// The kinds that do not, if they were asked for.
+    pub(super) staying: Vec<StayingKind>,
+    /// Everything that was read.
+    pub(super) objects: Vec<Object>,
+    /// What of it moves.
+    pub(super) choice: Choice,
+    /// What stays in the source, too.
+    pub(super) kept: HashSet<usize>,
+    /// Whether all namespaces were looked at.
+    pub(super) everywhere: bool,
+}
+
+/// Where an object is, whatever its UID: kind, namespace, name.
+pub(super) type Key = (String, Option<Box<str>>, Box<str>);
+
+impl Survey {
+    /// Reads a cluster and chooses.
+    pub(super) async fn of(site: &Site, extent: &Extent) -> Result<Self, MoveError> {
+        let kinds = discover(&site.client).await?;
+        let objects = collect(&site.client, &kinds.moving, &namespaces(extent)).await?;
+        let survey = Self::new(kinds.moving, objects, extent, Purpose::Move)?;
+        Ok(Self {
+            staying: kinds.staying,
+            ..survey
+        })
+    }
+
+    /// Chooses from what was read.
+    pub(super) fn new(
+        kinds: Vec<MovedKind>,
+        objects: Vec<Object>,
+        extent: &Extent,
+        purpose: Purpose,
+    ) -> Result<Self, MoveError> {
+        let scope = Scope {
+            namespaces: namespaces(extent),
+            cluster: extent.cluster.clone(),
+            purpose,
+        };
+        let choice = choose(&kinds, &objects, &scope)?;
+        let kept = choice.kept.iter().map(|k| k.object).collect();
+        Ok(Self {
+            kinds,
+            staying: Vec::new(),
+            objects,
+            choice,
+            kept,
+            everywhere: extent.namespace.is_none(),
+        })
+    }
+
+    /// The objects that move, owners first.
+    pub(super) fn moved(&self) -> impl Iterator<Item = usize> + '_ {
+        self.choice.groups.iter().flatten().copied()
+    }
+
+    /// How many objects move.
+    pub(super) fn count(&self) -> usize {
+        self.choice.groups.iter().map(Vec::len).sum()
+    }
+
+    pub(super) fn kind(&self, index: usize) -> &MovedKind {
+        &self.kinds[self.objects[index].kind]
+    }
+
+    pub(super) fn name(&self, index: usize) -> String {
+        self.objects[index].key(&self.kinds)
+    }
+
+    /// Parses an object. Texts of this program are JSON.
+    pub(super) fn value(&self, index: usize) -> Value {
+        self.objects[index].value().unwrap_or_default()
+    }
+
+    pub(super) fn key(&self, index: usize) -> Key {
+        key(self.kind(index), &self.objects[index])
+    }
+
+    /// What should stand in the target. `uids` knows the owners; `paused` says that controllers of other software are to stay away.
+    pub(super) fn wanted(&self, index: usize, uids: &Uids, paused: bool) -> Wanted {
+        Wanted::new(self.kind(index), self.value(index), uids, paused)
+    }
+
+    /// Whether controllers of somebody else act on an object.
+    pub(super) fn is_foreign(&self, index: usize) -> bool {
+        let kind = self.kind(index);
+        !kind.own && !kind.group.is_empty()
+    }
+
+    /// What moves, for the journal. What is foreign and not paused by its owner is paused for the time of the move; what `before` says of
+    /// that holds, since the source bears the pause by now.
+    pub(super) fn entries(&self, before: &[Entry]) -> Vec<Entry> {
+        let paused: HashSet<&str> = before
+            .iter()
+            .filter(|e| e.paused)
+            .map(|e| e.uid.as_str())
+            .collect();
+        let entry = |index: usize| {
+            let (kind, object) = (self.kind(index), &self.objects[index]);
+            let foreign = self.is_foreign(index) && !self.kept.contains(&index);
+            Entry {
+                kind: kind.full_name(),
+                version: kind.version.clone(),
+                namespace: object.namespace.as_deref().map(ToOwned::to_owned),
+                name: object.name.to_string(),
+                uid: object.uid.to_string(),
+                copied: self.kept.contains(&index),
+                paused: foreign && (paused.contains(&*object.uid) || !is_paused(&self.value(index))),
+            }
+        };
+        self.moved().map(entry).collect()
+    }
+
+    /// How many objects of each kind move.
+    pub(super) fn counts(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for index in self.moved() {
+            *counts.entry(self.kind(index).full_name()).or_default() += 1;
+        }
+        counts
+    }
+
+    /// The namespaces of what moves.
+    pub(super) fn namespaces(&self) -> Vec<String> {
+        let mut all: Vec<String> = self
+            .moved()
+            .filter_map(|i| self.objects[i].namespace.as_deref().map(ToOwned::to_owned))
+            .collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+}
+
+/// Where to look.
+pub(super) fn namespaces(extent: &Extent) -> Namespaces {
+    extent.namespace.clone().map_or(Namespaces::All, Namespaces::One)
+}
+
+/// Where an object is, whatever its UID.
+pub(super) fn key(kind: &MovedKind, object: &Object) -> Key {
+    (kind.full_name(), object.namespace.clone(), object.name.clone())
+}
+
+/// What is in a cluster, by where it is.
+#[derive(Default)]
+pub(super) struct There {
+    objects: HashMap<Key, Value>,
+}
+
+impl There {
+    /// Reads the kinds of a survey in its namespaces, and keeps what bears a name that moves.
+    pub(super) async fn of(site: &Site, survey: &Survey, extent: &Extent) -> Result<Self, MoveError> {
+        let wanted: HashSet<Key> = survey.moved().map(|i| survey.key(i)).collect();
+        let used: HashSet<usize> = survey.moved().map(|i| survey.objects[i].kind).collect();
+        let mut kinds = survey.kinds.clone();
+        let mut index = 0;
+        kinds.retain(|_| {
+            index += 1;
+            used.contains(&(index - 1))
+        });
+        let found = everything(&site.client, &kinds, &namespaces(extent)).await?;
+        let objects = found.into_iter().filter_map(|object| {
+            let key = key(&kinds[object.kind], &object);
+            let value = wanted.contains(&key).then(|| object.value().ok())??;
+            Some((key, value))
+        });
+        Ok(Self {
+            objects: objects.collect(),
+        })
+    }
+
+    pub(super) fn get(&self, key: &Key) -> Option<&Value> {
+        self.objects.get(key)
+    }
+
+    pub(super) fn take(&mut self, key: &Key) -> Option<Value> {
+        self.objects.remove(key)
+    }
+}

@@ -1,0 +1,201 @@
+//! A move that is killed at every single request, before and after the request was served, and typed again.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use kube::Client;
+use serde_json::Value;
+
+use super::{
+    a_move, bury, moved, moved_later,
+    plain::{SMALL, WHOLE},
+    unreliable::{Fate, Life, unreliable},
+    world::{self, Size, difference, is_over, of_fleet, state},
+};
+
+/// A move whose process dies at a request; returns whether it did.
+async fn dies(source: &Client, target: &Client, at: usize, fate: Fate) -> (bool, usize) {
+    let life = Life::default();
+    let doom = |fate: Fate| {
+        move |asked: &super::unreliable::Asked| {
+            if asked.number == at {
+                fate.clone()
+            } else {
+                Fate::Served
+            }
+        }
+    };
+    let source = unreliable(source, &life, doom(fate.clone()));
+    let target = unreliable(target, &life, doom(fate));
+    let attempt = async { Box::pin(a_move(&source, &target).await.unwrap().run()).await };
+    let died = tokio::select! {
+        biased;
+        () = life.dead.notified() => true,
+        done = attempt => {
+            done.unwrap_or_else(|e| panic!("request {at}: {e}"));
+            false
+        }
+    };
+    (died, life.requests.load(Ordering::SeqCst))
+}
+
+/// What an undisturbed move comes to.
+async fn undisturbed(size: Size) -> BTreeMap<String, Value> {
+    let (source, target) = (world::full(size).await, world::empty().await);
+    moved(&source.client(), &target.client()).await.unwrap();
+    of_fleet(&state(&target.client()).await)
+}
+
+/// Kills a move at each of its requests, or at each so many-th, and goes on with the same command. `fates` says how, in turn. The fleet moves there
+/// and back.
+async fn killed_at_every_request(size: Size, every: usize, fates: &[Fate]) {
+    let expected = undisturbed(size).await;
+    let (mut source, mut target) = (world::full(size).await, world::empty().await);
+    let mut kills = 0;
+    for at in (0..).step_by(every) {
+        let fate = &fates[kills % fates.len()];
+        let (died, _) = dies(&source.client(), &target.client(), at, fate.clone()).await;
+        if !died {
+            break;
+        }
+        kills += 1;
+        if let Err(error) = moved_later(&source.client(), &target.client()).await {
+            panic!("killed at request {at} ({fate:?}), then: {error}");
+        }
+        let (from, to) = (state(&source.client()).await, state(&target.client()).await);
+        if let Err(wrong) = is_over(&from, &to) {
+            panic!("killed at request {at} ({fate:?}): {wrong}");
+        }
+        if let Some(wrong) = difference(&expected, &of_fleet(&to)) {
+            panic!("killed at request {at} ({fate:?}): {wrong}");
+        }
+        world::clear(&source.client()).await;
+        std::mem::swap(&mut source, &mut target);
+    }
+    assert!(kills > 20, "{kills}");
+}
+
+const BOTH: [Fate; 2] = [Fate::KilledBefore, Fate::KilledAfter];
+
+#[tokio::test]
+async fn a_small_fleet_arrives_wherever_its_move_is_killed() {
+    Box::pin(killed_at_every_request(SMALL, 1, &BOTH)).await;
+}
+
+#[tokio::test]
+async fn a_fleet_arrives_wherever_its_move_is_killed() {
+    Box::pin(killed_at_every_request(WHOLE, 17, &BOTH)).await;
+}
+
+#[tokio::test]
+#[ignore = "long: a move of the whole fleet is killed at each of its requests"]
+async fn a_fleet_arrives_wherever_its_move_is_killed_at_each_request() {
+    for fate in BOTH {
+        Box::pin(killed_at_every_request(WHOLE, 1, &[fate])).await;
+    }
+}
+
+/// Somebody deletes an object while a dead move lies there: it does not arrive, and nobody finds it later.
+#[tokio::test]
+async fn what_is_deleted_while_a_move_lies_still_does_not_arrive() {
+    let (source, target) = (world::full(SMALL).await, world::empty().await);
+    let life = Life::default();
+    let copied = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&copied);
+    let end = unreliable(
+        &target.client(),
+        &Life::default(),
+        move |asked: &super::unreliable::Asked| {
+            if asked.method == "POST" && asked.path.ends_with("/secrets") && !asked.query.contains("dryRun") {
+                seen.store(true, Ordering::SeqCst);
+            }
+            Fate::Served
+        },
+    );
+    let doomed = unreliable(
+        &source.client(),
+        &life,
+        move |asked: &super::unreliable::Asked| {
+            // Everything is copied and compared: the word that commits it is never said.
+            let journal = asked.method == "PUT" && asked.path.ends_with("/machinectl-move");
+            if journal && copied.load(Ordering::SeqCst) {
+                Fate::KilledBefore
+            } else {
+                Fate::Served
+            }
+        },
+    );
+    let mut moving = Box::pin(moved(&doomed, &end));
+    tokio::select! {
+        biased;
+        () = life.dead.notified() => {}
+        done = &mut moving => panic!("it should have died: {done:?}"),
+    }
+    drop(moving);
+    let secret = format!("/api/v1/namespaces/{}/secrets/prod-sa", world::NAMESPACE);
+    let there = world::get(&target.client(), &secret).await.is_some();
+    world::send(&source.client(), "DELETE", &secret, &serde_json::json!({})).await;
+    moved_later(&source.client(), &target.client()).await.unwrap();
+    assert!(there, "the move died before it had copied the Secret");
+    assert_eq!(world::get(&target.client(), &secret).await, None);
+    let (from, to) = (state(&source.client()).await, state(&target.client()).await);
+    is_over(&from, &to).unwrap();
+}
+
+/// A move that dies is undone: the source is as it was, the target is empty.
+#[tokio::test]
+async fn until_it_has_committed_a_move_can_be_undone_wherever_it_was_killed() {
+    let mut undone = 0;
+    let mut at = 0;
+    loop {
+        let (source, target) = (world::full(SMALL).await, world::empty().await);
+        let before = state(&source.client()).await;
+        let empty = state(&target.client()).await;
+        let (died, _) = dies(&source.client(), &target.client(), at, Fate::KilledAfter).await;
+        if !died {
+            break;
+        }
+        at += 5;
+        bury(&source.client()).await;
+        bury(&target.client()).await;
+        let again = a_move(&source.client(), &target.client()).await.unwrap();
+        match Box::pin(again.abort()).await {
+            Ok(_) => undone += 1,
+            Err(machinectl::pivot::MoveError::NoMove(_) | machinectl::pivot::MoveError::Committed(_)) => {
+                continue;
+            }
+            Err(error) => panic!("killed at request {at}: {error}"),
+        }
+        let (from, to) = (state(&source.client()).await, state(&target.client()).await);
+        for (was, is) in [(before, &from), (empty, &to)] {
+            let was: BTreeMap<_, _> = was.into_iter().filter(|(k, _)| !is_of_program(k)).collect();
+            let is = is
+                .iter()
+                .filter(|(k, _)| !is_of_program(k))
+                .map(|(k, v)| (k.clone(), v.clone()))
+                .collect();
+            if let Some(wrong) = difference(&was, &is) {
+                panic!("killed at request {at}: {wrong}");
+            }
+        }
+        for (key, value) in from.iter().chain(&to) {
+            assert!(!key.contains("machinectl-move"), "{key}");
+            assert_eq!(
+                value["metadata"]["annotations"]["machinectl.crit.sh/fenced-by"],
+                Value::Null,
+                "{key}"
+            );
+        }
+    }
+    assert!(undone > 5, "{undone}");
+}
+
+/// Namespace and Lease of the program may stay: whoever runs controllers makes them, too.
+fn is_of_program(key: &str) -> bool {
+    key.contains("machinectl-system")
+}
