@@ -116,15 +116,20 @@ impl Workload {
         Ok(facts)
     }
 
-    /// Volumes that are attached to each Node, as their `VolumeAttachments` say. Whoever asks within two seconds shares one list: detaching
-    /// volumes of many Nodes costs no more than of one.
-    pub(crate) async fn attachments(&self) -> Result<Arc<BTreeMap<String, Vec<String>>>, ReconcileError> {
+    /// Volumes that are attached to each Node, as their `VolumeAttachments` say. Whoever asks within two seconds shares one list, so that
+    /// detaching volumes of many Nodes costs no more than of one; whoever gives a time shares only lists that were begun since.
+    pub(crate) async fn attachments(
+        &self,
+        since: Option<Instant>,
+    ) -> Result<Arc<BTreeMap<String, Vec<String>>>, ReconcileError> {
         let mut known = self.attachments.lock().await;
-        if let Some((_, list)) = known.as_ref().filter(|(at, _)| at.elapsed() < SHARED) {
+        let good = |at: &Instant| since.map_or_else(|| at.elapsed() < SHARED, |since| *at >= since);
+        if let Some((_, list)) = known.as_ref().filter(|(at, _)| good(at)) {
             return Ok(Arc::clone(list));
         }
+        let begun = Instant::now();
         let list = Arc::new(list_attachments(&self.client).await?);
-        *known = Some((Instant::now(), Arc::clone(&list)));
+        *known = Some((begun, Arc::clone(&list)));
         Ok(list)
     }
 
@@ -142,7 +147,7 @@ impl Workload {
     }
 }
 
-/// Volumes by Node, and when they were listed.
+/// Volumes by Node, and when the list of them was begun.
 type Attachments = tokio::sync::Mutex<Option<(Instant, Arc<BTreeMap<String, Vec<String>>>)>>;
 
 async fn list_attachments(client: &Client) -> Result<BTreeMap<String, Vec<String>>, ReconcileError> {

@@ -1,6 +1,6 @@
 //! Volumes that are attached to a Node and have to be detached before its host goes. It reads and decides nothing else.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Instant};
 
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::{Api, Client, ResourceExt};
@@ -11,17 +11,28 @@ use crate::controllers::{apply::within, runtime::ReconcileError, workload::Workl
 /// Names of the volumes: as the Node's status says; once that says nothing, as their `VolumeAttachments` do, because the Node forgets a
 /// volume before it is detached. Those of pods that stay on the Node never go and are left out (Cluster API does so, too).
 pub(super) async fn attached(workload: &Workload, node: &Node) -> Result<Vec<String>, ReconcileError> {
+    let asked = Instant::now();
     let told = node.status.as_ref().and_then(|s| s.volumes_attached.as_ref());
-    let mut volumes: Vec<String> = told.into_iter().flatten().map(|v| v.name.clone()).collect();
+    let told = told.into_iter().flatten().map(|v| v.name.clone()).collect();
+    let mut volumes = without_those_that_stay(workload, node, told).await?;
+    // That there are none is said by a list that is newer than the question: another one may not know of a volume that came since.
+    for since in [None, Some(asked)] {
+        if volumes.is_empty() {
+            let all = workload.attachments(since).await?;
+            let here = all.get(&node.name_any()).cloned().unwrap_or_default();
+            volumes = without_those_that_stay(workload, node, here).await?;
+        }
+    }
+    Ok(volumes)
+}
+
+async fn without_those_that_stay(
+    workload: &Workload,
+    node: &Node,
+    mut volumes: Vec<String>,
+) -> Result<Vec<String>, ReconcileError> {
     if let Some(stay) = stay(workload, node, &volumes).await? {
         volumes.retain(|v| !stay.contains(v));
-    }
-    if volumes.is_empty() {
-        let all = workload.attachments().await?;
-        volumes = all.get(&node.name_any()).cloned().unwrap_or_default();
-        if let Some(stay) = stay(workload, node, &volumes).await? {
-            volumes.retain(|v| !stay.contains(v));
-        }
     }
     Ok(volumes)
 }

@@ -275,13 +275,11 @@ async fn d14_control_plane_machines_are_drained_one_after_the_other() {
     running.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_host_goes_after_the_volumes_of_its_node_are_detached() {
-    let place = Place::new().await;
-    let (fake, running) = fleet(&place, &["m-1"]).await;
+/// Attaches a volume to a Node, as the attach-detach controller does.
+async fn attach(place: &Place, name: &str, node: &str, volume: &str) -> Api<VolumeAttachment> {
     let attachment = json!({
-        "apiVersion": "storage.k8s.io/v1", "kind": "VolumeAttachment", "metadata": { "name": "csi-1" },
-        "spec": { "attacher": "csi.example.org", "nodeName": "m-1-box", "source": { "persistentVolumeName": "pvc-1" } }
+        "apiVersion": "storage.k8s.io/v1", "kind": "VolumeAttachment", "metadata": { "name": name },
+        "spec": { "attacher": "csi.example.org", "nodeName": node, "source": { "persistentVolumeName": volume } }
     });
     let attachment: VolumeAttachment = serde_json::from_value(attachment).unwrap();
     let attachments = place.all::<VolumeAttachment>();
@@ -289,6 +287,34 @@ async fn a_host_goes_after_the_volumes_of_its_node_are_detached() {
         .create(&PostParams::default(), &attachment)
         .await
         .unwrap();
+    attachments
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_that_was_attached_just_now_is_waited_for_too() {
+    let place = Place::new().await;
+    let (fake, running) = fleet(&place, &["m-1", "m-2"]).await;
+    let machines = place.api::<Machine>();
+    // The volumes of the first one have just been listed when the second one gets its own.
+    delete(&place, "m-1").await;
+    until_gone(&machines, "m-1").await;
+    let attachments = attach(&place, "csi-2", "m-2-box", "pvc-2").await;
+    delete(&place, "m-2").await;
+    until_reason(&place, "m-2", "VolumesDetached", "WaitingForVolumeDetach").await;
+    assert!(!fake.calls().contains(&"delete m-2".to_owned()));
+    attachments
+        .delete("csi-2", &DeleteParams::default())
+        .await
+        .unwrap();
+    until_gone(&machines, "m-2").await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_goes_after_the_volumes_of_its_node_are_detached() {
+    let place = Place::new().await;
+    let (fake, running) = fleet(&place, &["m-1"]).await;
+    let attachments = attach(&place, "csi-1", "m-1-box", "pvc-1").await;
     // A pod that stays keeps its volume: it is not waited for.
     let template = json!({
         "metadata": { "labels": { "app": "agent" } },
@@ -324,13 +350,7 @@ async fn a_host_goes_after_the_volumes_of_its_node_are_detached() {
     let volume: PersistentVolume = serde_json::from_value(volume).unwrap();
     let volumes = place.all::<PersistentVolume>();
     volumes.create(&PostParams::default(), &volume).await.unwrap();
-    let mut of_agent = attachment.clone();
-    of_agent.metadata.name = Some("csi-agent".into());
-    of_agent.spec.source.persistent_volume_name = Some("pvc-agent".into());
-    attachments
-        .create(&PostParams::default(), &of_agent)
-        .await
-        .unwrap();
+    attach(&place, "csi-agent", "m-1-box", "pvc-agent").await;
     let attached = |list: Value| json!({ "status": { "volumesAttached": list } });
     let nodes = place.all::<Node>();
     let set = async |list: Value| {
