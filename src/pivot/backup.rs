@@ -181,9 +181,8 @@ impl Restore {
         };
         let keep_existing = self.keep_existing || journal.as_ref().is_some_and(keeps_existing);
         self.story.step("Asking the cluster whether it can be done");
-        let mut survey = survey;
+        let mut survey = Arc::new(survey);
         let (kept, notes, missing) = self.check(&mut survey, since, keep_existing).await?;
-        let survey = Arc::new(survey);
         let target = self.target.context().to_owned();
         let source = self.directory.display().to_string();
         let mut report = Report::of("", &source, &target, &survey, notes);
@@ -256,7 +255,7 @@ impl Restore {
     /// command has made, since `since`, are none of them.
     async fn check(
         &self,
-        survey: &mut Survey,
+        survey: &mut Arc<Survey>,
         since: Option<Timestamp>,
         keep_existing: bool,
     ) -> Result<(Vec<Told>, Vec<String>, Vec<String>), MoveError> {
@@ -267,7 +266,7 @@ impl Restore {
         let mut kept = Vec::new();
         if keep_existing {
             for &index in &findings.existing {
-                survey.kept.insert(index);
+                Arc::make_mut(survey).kept.insert(index);
                 kept.push(Told {
                     object: survey.name(index),
                     reason: "it is there already, and stays as it is".to_owned(),
@@ -299,13 +298,8 @@ impl Restore {
             writer.copy_all(&*self.story).await?;
             self.story.step("Comparing cluster and files");
             let mut equal = Equal::default();
-            verify::compare(
-                &writer,
-                &self.extent,
-                &std::collections::HashMap::new(),
-                &mut equal,
-            )
-            .await?;
+            let there = There::of(&self.target, survey, &self.extent).await?;
+            verify::compare(&writer, &there, &std::collections::HashMap::new(), &mut equal)?;
             journal.phase = Phase::Committed;
             self.party().write(journal).await?;
             Ok(equal.notes)

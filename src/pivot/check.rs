@@ -1,6 +1,9 @@
 //! What stands in the way of a move. Everything is looked at before anything is changed, and everything that is found is told at once.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use futures::{StreamExt as _, stream};
 use http::Method;
@@ -14,6 +17,7 @@ use super::{
     kinds::MovedKind,
     site::{Action, Sent, Site, encoded},
     survey::Survey,
+    tasks,
 };
 use crate::{
     controllers::lease::NAMESPACE,
@@ -79,7 +83,7 @@ fn has_settled(machine: &Value) -> bool {
 pub(super) async fn clusters(
     source: &Site,
     target: &Site,
-    survey: &Survey,
+    survey: &Arc<Survey>,
     story: &dyn Story,
 ) -> Result<Findings, MoveError> {
     let of_source = allowed(source, survey, Use::Source, &[]).await;
@@ -120,7 +124,7 @@ async fn versions(source: &Site, target: &Site) -> Result<Option<Problem>, MoveE
 /// Asks the target alone. Objects that `ours` knows for its own are not in the way.
 pub(super) async fn target(
     target: &Site,
-    survey: &Survey,
+    survey: &Arc<Survey>,
     story: &dyn Story,
     ours: impl Fn(&Value) -> bool,
 ) -> Result<Findings, MoveError> {
@@ -134,16 +138,20 @@ pub(super) async fn target(
     }
     let all: Vec<usize> = survey.moved().collect();
     try_out(target, survey, &all, &mut findings, story).await?;
-    let mut taken = Vec::new();
-    for index in std::mem::take(&mut findings.existing) {
-        let there = target.read(survey.kind(index), &survey.objects[index]).await;
+    let existing = stream::iter(std::mem::take(&mut findings.existing)).map(|index| async move {
+        (
+            index,
+            target.read(survey.kind(index), &survey.objects[index]).await,
+        )
+    });
+    let mut existing = existing.buffered(AT_ONCE);
+    while let Some((index, there)) = existing.next().await {
         let name = || survey.name(index);
         let there = there.map_err(|e| MoveError::api(format!("can't read {} in the target", name()), e))?;
         if there.is_some_and(|there| !ours(&there)) {
-            taken.push(index);
+            findings.existing.push(index);
         }
     }
-    findings.existing = taken;
     Ok(findings)
 }
 
@@ -361,37 +369,31 @@ async fn missing_namespaces(target: &Site, survey: &Survey) -> Result<Vec<String
 /// Lets the target check each object without keeping it: schema, rules, webhooks, quotas, and whether the name is free.
 pub(super) async fn try_out(
     target: &Site,
-    survey: &Survey,
+    survey: &Arc<Survey>,
     objects: &[usize],
     findings: &mut Findings,
     story: &dyn Story,
 ) -> Result<(), MoveError> {
-    // Owners are not looked for when an object is created: their UIDs may be any.
-    let uids: Uids = survey
-        .moved()
-        .map(|i| (survey.objects[i].uid.clone(), survey.objects[i].uid.to_string()))
-        .collect();
-    let missing: HashSet<&str> = findings.missing_namespaces.iter().map(String::as_str).collect();
-    let (uids, missing) = (&uids, &missing);
-    let tried = stream::iter(objects.iter().copied())
-        .map(|index| async move { (index, try_one(target, survey, index, uids, missing).await) });
-    let mut tried = tried.buffer_unordered(AT_ONCE);
+    let trial = Arc::new(Trial::new(target, survey, &findings.missing_namespaces));
     let (mut done, total) = (0, objects.len());
-    let mut problems = Vec::new();
-    let mut notes = Vec::new();
-    while let Some((index, outcome)) = tried.next().await {
+    let (mut existing, mut problems, mut notes) = (Vec::new(), Vec::new(), Vec::new());
+    let work = |index| {
+        let trial = Arc::clone(&trial);
+        async move { Ok((index, trial.of(index).await)) }
+    };
+    tasks::each(objects.iter().copied(), work, |(index, outcome)| {
         done += 1;
         if done % 100 == 0 || done == total {
             story.detail(&format!("{done} of {total} objects"));
         }
-        let Err(error) = outcome else { continue };
+        let Err(error) = outcome else { return Ok(()) };
         let name = survey.name(index);
         match error {
             kube::Error::Api(status) if status.message.contains("does not support dry run") => {
                 notes.push(format!("{name} could not be tried out: {}", status.message));
             }
             kube::Error::Api(status) if status.code == 409 && is_shared(survey, index) => {}
-            kube::Error::Api(status) if status.code == 409 => findings.existing.push(index),
+            kube::Error::Api(status) if status.code == 409 => existing.push(index),
             kube::Error::Api(status) => problems.push(
                 Problem::new(format!("the target refuses {name}: {}", status.message))
                     .hinted("correct the object, or what refuses it"),
@@ -403,7 +405,10 @@ pub(super) async fn try_out(
                 ));
             }
         }
-    }
+        Ok(())
+    })
+    .await?;
+    findings.existing.extend(existing);
     problems.sort();
     findings.problems.extend(problems);
     notes.sort();
@@ -416,31 +421,47 @@ pub(super) fn is_shared(survey: &Survey, index: usize) -> bool {
     survey.kept.contains(&index)
 }
 
-async fn try_one(
-    target: &Site,
-    survey: &Survey,
-    index: usize,
-    uids: &Uids,
-    missing: &HashSet<&str>,
-) -> Result<(), kube::Error> {
-    let kind = survey.kind(index);
-    let Some(Step::Create { mut body, manager }) = next(&survey.wanted(index, uids, false), None) else {
-        return Ok(());
-    };
-    let mut namespace = survey.objects[index].namespace.as_deref();
-    let elsewhere = namespace.is_some_and(|n| missing.contains(n));
-    if elsewhere {
-        // Nothing can be tried in a namespace that is not there; the schema and most webhooks don't mind which one it is.
-        namespace = Some("default");
-        body["metadata"]["namespace"] = json!("default");
+/// Tries objects out.
+struct Trial {
+    target: Site,
+    survey: Arc<Survey>,
+    uids: Uids,
+    missing_namespaces: HashSet<String>,
+}
+
+impl Trial {
+    fn new(target: &Site, survey: &Arc<Survey>, missing_namespaces: &[String]) -> Self {
+        // Owners are not looked for when an object is created: their UIDs may be any.
+        let uid = |i: usize| survey.objects[i].uid.clone();
+        Self {
+            target: target.clone(),
+            survey: Arc::clone(survey),
+            uids: survey.moved().map(|i| (uid(i), uid(i).to_string())).collect(),
+            missing_namespaces: missing_namespaces.iter().cloned().collect(),
+        }
     }
-    let path = format!(
-        "{}?dryRun=All&fieldManager={}",
-        kind.path(namespace, None),
-        encoded(&manager)
-    );
-    match target.send(Method::POST, &path, Sent::Whole, Some(&body)).await {
-        Err(kube::Error::Api(status)) if elsewhere && status.code == 409 => Ok(()),
-        other => other.map(|_| ()),
+
+    async fn of(&self, index: usize) -> Result<(), kube::Error> {
+        let kind = self.survey.kind(index);
+        let wanted = self.survey.wanted(index, &self.uids, false);
+        let Some(Step::Create { mut body, manager }) = next(&wanted, None) else {
+            return Ok(());
+        };
+        let mut namespace = self.survey.objects[index].namespace.as_deref();
+        let elsewhere = namespace.is_some_and(|n| self.missing_namespaces.contains(n));
+        if elsewhere {
+            // Nothing can be tried in a namespace that is not there; the schema and most webhooks don't mind which one it is.
+            namespace = Some("default");
+            body["metadata"]["namespace"] = json!("default");
+        }
+        let path = format!(
+            "{}?dryRun=All&fieldManager={}",
+            kind.path(namespace, None),
+            encoded(&manager)
+        );
+        match self.target.tell(Method::POST, &path, Sent::Whole, &body).await {
+            Err(kube::Error::Api(status)) if elsewhere && status.code == 409 => Ok(()),
+            other => other,
+        }
     }
 }

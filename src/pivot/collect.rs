@@ -12,7 +12,7 @@ use serde::{
 };
 use serde_json::Value;
 
-use super::{kinds::MovedKind, object::Object, site::encoded};
+use super::{kinds::MovedKind, object::Object, site::encoded, tasks::aside};
 use crate::api::INFRASTRUCTURE_GROUP;
 
 /// Objects a page (kubectl: `--chunk-size`).
@@ -74,8 +74,15 @@ pub async fn collect(
     namespaces: &Namespaces,
 ) -> Result<Vec<Object>, ReadError> {
     let (nodes, others): (Vec<_>, Vec<_>) = kinds.iter().enumerate().partition(|(_, k)| k.is_core("Node"));
-    let lists =
-        stream::iter(others).map(|(index, kind)| list(client, index, kind, namespaces, Nodes::Hollow));
+    let lists = stream::iter(others).map(|(index, kind)| {
+        aside(list(
+            client.clone(),
+            index,
+            kind.clone(),
+            namespaces.clone(),
+            Nodes::Hollow,
+        ))
+    });
     let lists: Vec<Vec<Object>> = lists.buffered(AT_ONCE).try_collect().await?;
     let mut objects: Vec<Object> = lists.into_iter().flatten().collect();
     let is_hollow = |o: &Object| {
@@ -85,7 +92,14 @@ pub async fn collect(
     };
     if objects.iter().any(is_hollow) {
         for (index, kind) in nodes {
-            objects.extend(list(client, index, kind, namespaces, Nodes::Hollow).await?);
+            let list = list(
+                client.clone(),
+                index,
+                kind.clone(),
+                namespaces.clone(),
+                Nodes::Hollow,
+            );
+            objects.extend(list.await?);
         }
     }
     Ok(objects)
@@ -101,7 +115,15 @@ pub(super) async fn everything(
     namespaces: &Namespaces,
 ) -> Result<Vec<Object>, ReadError> {
     let lists = stream::iter(kinds.iter().enumerate());
-    let lists = lists.map(|(index, kind)| list(client, index, kind, namespaces, Nodes::All));
+    let lists = lists.map(|(index, kind)| {
+        aside(list(
+            client.clone(),
+            index,
+            kind.clone(),
+            namespaces.clone(),
+            Nodes::All,
+        ))
+    });
     let lists: Vec<Vec<Object>> = lists.buffered(AT_ONCE).try_collect().await?;
     Ok(lists.into_iter().flatten().collect())
 }
@@ -116,17 +138,17 @@ enum Nodes {
 }
 
 async fn list(
-    client: &Client,
+    client: Client,
     index: usize,
-    kind: &MovedKind,
-    namespaces: &Namespaces,
+    kind: MovedKind,
+    namespaces: Namespaces,
     nodes: Nodes,
 ) -> Result<Vec<Object>, ReadError> {
     let path = kind.path(namespaces.one(), None);
-    each_page(client, &path, PAGE, |text, objects| {
+    each_page(&client, &path, PAGE, |text, objects| {
         let list = List {
             index,
-            kind,
+            kind: &kind,
             objects,
             nodes,
         };
@@ -134,7 +156,7 @@ async fn list(
         list.deserialize(&mut text).map_err(|e| e.to_string())
     })
     .await
-    .map_err(|error| error.of(kind))
+    .map_err(|error| error.of(&kind))
 }
 
 impl ReadError {

@@ -1,6 +1,6 @@
 //! One of the two clusters of a move, and what is done there besides copying: its fence, its journal, its namespaces, and undoing.
 
-use std::{collections::HashMap, future::Future, sync::Arc};
+use std::{future::Future, sync::Arc};
 
 use http::Method;
 use serde_json::{Value, json};
@@ -10,9 +10,10 @@ use super::{
     copy::PAUSES,
     fencing::Fenced,
     journal::{Entry, Journal, Phase, Side},
+    remove::{Exit, Left},
     site::{Sent, Site},
-    verify,
-    write::{Left, is_older, take_out, take_out_marked},
+    tasks, verify,
+    write::is_older,
 };
 use crate::{
     controllers::lease,
@@ -229,21 +230,30 @@ impl Party<'_> {
         id: &str,
     ) -> Result<(), MoveError> {
         let there = verify::read_by_name(self.site, entries).await?;
-        let mut marked = HashMap::new();
-        for (entry, object) in there.iter().filter(|(_, object)| !is_older(object, since)) {
-            let left = take_out(self.site, entry, object, id, false)
-                .await
-                .map_err(self.failed(format!("remove {entry}")))?;
-            if left == Left::Marked {
-                marked.insert(entry.path(false), *entry);
-            }
+        let going: Vec<_> = there
+            .into_iter()
+            .filter(|(_, object)| !is_older(object, since))
+            .collect();
+        let exit = Arc::new(Exit::of(id, going.iter().map(|(entry, _)| *entry)));
+        let (first, then): (Vec<_>, Vec<_>) = going
+            .into_iter()
+            .partition(|(_, object)| exit.is_marked_first(object, false));
+        let mut marked = Vec::new();
+        for some in [first, then] {
+            let work = |(entry, object): (&Entry, Value)| {
+                let (site, exit, entry) = (self.site.clone(), Arc::clone(&exit), entry.clone());
+                async move {
+                    let left = exit.take_any(&site, &entry, object).await?;
+                    Ok((left == Left::Marked).then_some(entry))
+                }
+            };
+            tasks::each(some, work, |entry| {
+                marked.extend(entry);
+                Ok(())
+            })
+            .await?;
         }
-        for entry in marked.values() {
-            take_out_marked(self.site, entry, id)
-                .await
-                .map_err(self.failed(format!("delete {}", entry.kind)))?;
-        }
-        Ok(())
+        exit.sweep(self.site, &marked).await
     }
 
     /// Deletes the namespaces that the move made, if nobody has put anything into them.

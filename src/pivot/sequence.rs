@@ -4,29 +4,28 @@
 //! is, and it only goes forward.
 
 use std::{
-    borrow::Cow,
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use futures::{StreamExt as _, stream};
-use http::Method;
 use serde_json::Value;
 
 use super::{
-    AT_ONCE, MoveError, check,
+    MoveError, check,
     check::Findings,
+    emptying::Emptying,
     error::Problem,
     fencing::Fenced,
     journal::{Decision, Entry, Extent, Journal, Phase, Side, decide, new_id},
     party::Party,
+    remove::Exit,
     report::Report,
-    site::{Sent, Site},
+    site::Site,
     strays,
     survey::{Key, Survey, There, namespaces},
     verify,
-    write::{Left, Stop, Writer, take_out, take_out_marked},
+    write::{Stop, Writer},
 };
 use crate::{
     story::Story,
@@ -35,8 +34,6 @@ use crate::{
 
 /// How often a cluster is looked at while something is waited for.
 const LOOK: Duration = Duration::from_secs(1);
-/// An object that changes under the hands is looked at again this often.
-const CHANGES: usize = 10;
 
 /// A move that is asked for.
 pub struct Move {
@@ -167,7 +164,7 @@ impl Move {
     }
 
     /// Asks both clusters whether it can be done.
-    async fn check(&self, survey: &Survey) -> Result<Findings, MoveError> {
+    async fn check(&self, survey: &Arc<Survey>) -> Result<Findings, MoveError> {
         let mut findings = check::clusters(&self.source, &self.target, survey, &*self.story).await?;
         // Whoever takes everything along to delete it does not mind what goes with it.
         if self.unsettled != Unsettled::Take {
@@ -467,7 +464,7 @@ impl Move {
     }
 
     async fn end(&self, mut journal: Journal, copied: Option<Copied>) -> Result<Report, MoveError> {
-        let (entries, fences, told) = if let Some(Copied {
+        let (entries, fences, mut told) = if let Some(Copied {
             survey,
             entries,
             notes,
@@ -490,7 +487,7 @@ impl Move {
         self.story.step("Removing objects from the source");
         let work = async {
             let emptied = async {
-                let known = told.as_ref().map(|(_, _, writer, seen)| (writer, seen));
+                let known = told.as_mut().map(|(_, _, writer, seen)| (&*writer, seen));
                 self.empty_source(&journal, &entries, known).await?;
                 to.pause(&entries, false).await?;
                 self.story.step("Letting the controllers act again");
@@ -517,112 +514,26 @@ impl Move {
         })
     }
 
-    /// Takes what has moved out of the source: what is owned before its owners. Nothing waits for finalizers, so no provider acts.
+    /// Takes what has moved out of the source: what is owned before its owners.
     async fn empty_source(
         &self,
         journal: &Journal,
         entries: &[Entry],
-        known: Option<(&Arc<Writer>, &HashMap<String, Value>)>,
+        known: Option<(&Arc<Writer>, &mut HashMap<String, Value>)>,
     ) -> Result<(), MoveError> {
         let going: Vec<&Entry> = entries.iter().filter(|e| !e.copied).rev().collect();
-        let writer = known.map(|(writer, _)| writer);
-        let seen = match known {
-            Some((_, seen)) => Cow::Borrowed(seen),
-            None => Cow::Owned(verify::read_entries(&self.source, &going).await?),
+        let (writer, seen) = match known {
+            Some((writer, seen)) => (Some(Arc::clone(writer)), std::mem::take(seen)),
+            None => (None, verify::read_entries(&self.source, &going).await?),
         };
-        let total = going.len();
-        let mut done = 0;
-        let mut marked: Vec<&Entry> = Vec::new();
-        let removals = stream::iter(going.iter().map(|entry| {
-            let seen = seen.get(entry.uid.as_str());
-            async move { (*entry, self.remove(journal, entry, seen.cloned(), writer).await) }
-        }));
-        let mut removals = removals.buffered(AT_ONCE);
-        while let Some((entry, outcome)) = removals.next().await {
-            self.stop.check()?;
-            if outcome? == Left::Marked {
-                marked.push(entry);
-            }
-            done += 1;
-            if done % 100 == 0 || done == total {
-                self.story.detail(&format!("{done} of {total} objects"));
-            }
-        }
-        let mut swept = HashSet::new();
-        for entry in marked {
-            if swept.insert(entry.path(false)) {
-                take_out_marked(&self.source, entry, &journal.id)
-                    .await
-                    .map_err(|e| MoveError::api(format!("can't delete {} in the source", entry.kind), e))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes one object out of the source. If it was changed after it was compared, the target gets the change first.
-    async fn remove(
-        &self,
-        journal: &Journal,
-        entry: &Entry,
-        seen: Option<Value>,
-        writer: Option<&Arc<Writer>>,
-    ) -> Result<Left, MoveError> {
-        let failed = |e| MoveError::api(format!("can't remove {entry} from the source"), e);
-        let Some(mut seen) = seen else {
-            return Ok(Left::Gone);
+        let emptying = Emptying {
+            source: self.source.clone(),
+            writer,
+            exit: Exit::of(&journal.id, going.iter().copied()),
+            story: Arc::clone(&self.story),
+            stop: self.stop.clone(),
         };
-        for _ in 0..CHANGES {
-            let left = take_out(&self.source, entry, &seen, &journal.id, entry.paused)
-                .await
-                .map_err(failed)?;
-            if left != Left::Changed {
-                return Ok(left);
-            }
-            let now = self
-                .source
-                .send(Method::GET, &entry.path(true), Sent::Whole, None)
-                .await;
-            let now = match now {
-                Err(kube::Error::Api(status)) if status.code == 404 => return Ok(Left::Gone),
-                other => other.map_err(failed)?,
-            };
-            if now["metadata"]["uid"] != entry.uid.as_str() {
-                self.story.warn(&format!(
-                    "{entry} was made anew in the source after the move began; it stays there"
-                ));
-                return Ok(Left::Gone);
-            }
-            if now["metadata"]["labels"][super::write::MOVED] != journal.id.as_str() {
-                self.bring_change(entry, now.clone(), writer).await?;
-            }
-            seen = now;
-        }
-        Err(MoveError::Unstable {
-            key: entry.to_string(),
-            field: "it".to_owned(),
-        })
-    }
-
-    async fn bring_change(
-        &self,
-        entry: &Entry,
-        now: Value,
-        writer: Option<&Arc<Writer>>,
-    ) -> Result<(), MoveError> {
-        let Some(writer) = writer else {
-            self.story.warn(&format!(
-                "{entry} was changed in the source after it was copied; the change is not in the target"
-            ));
-            return Ok(());
-        };
-        let survey = &writer.survey;
-        let Some(index) = survey.moved().find(|&i| *survey.objects[i].uid == *entry.uid) else {
-            return Ok(());
-        };
-        let wanted = writer.wanted(index, Some(now));
-        let there = self.target.read(survey.kind(index), &survey.objects[index]).await;
-        let there = there.map_err(|e| MoveError::api(format!("can't read {entry} in the target"), e))?;
-        writer.bring(index, &wanted, there).await
+        Arc::new(emptying).all(&going, seen).await
     }
 
     /// Undoes a move that is not committed: empties the target of what it brought there, and lets the source go on.

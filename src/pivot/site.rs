@@ -4,6 +4,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use http::Method;
 use kube::Client;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::{
@@ -25,6 +26,11 @@ pub struct Site {
     pub(super) book: Book,
     count: Count,
 }
+
+/// Answers without what an object is made of, from servers that know such a form.
+const SHORT: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
+/// The same where many are deleted: a kube-apiserver refuses the other form then (406).
+const SHORT_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
 
 /// How a body is to be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,20 +109,22 @@ impl Site {
         sent: Sent,
         body: Option<&Value>,
     ) -> Result<Value, kube::Error> {
-        let content = match sent {
-            Sent::Whole => "application/json",
-            Sent::Merge => "application/merge-patch+json",
-            Sent::Apply => "application/apply-patch+yaml",
-        };
-        let bytes = body.map(|b| b.to_string().into_bytes()).unwrap_or_default();
-        let request = http::Request::builder()
-            .method(method)
-            .uri(address)
-            .header(http::header::CONTENT_TYPE, content)
-            .header(http::header::ACCEPT, "application/json")
-            .body(bytes)
-            .map_err(kube::Error::HttpError)?;
+        let request = request(method, address, sent, body, "application/json")?;
         self.client.request(request).await
+    }
+
+    /// Sends a request the answer to which says nothing new, unless it is an error.
+    pub(super) async fn tell(
+        &self,
+        method: Method,
+        address: &str,
+        sent: Sent,
+        body: &Value,
+    ) -> Result<(), kube::Error> {
+        let of_many = method == Method::DELETE && address.contains("labelSelector=");
+        let accept = if of_many { SHORT_LIST } else { SHORT };
+        let request = request(method, address, sent, Some(body), accept)?;
+        self.client.request::<IgnoredAny>(request).await.map(|_| ())
     }
 
     /// Asks whether something may be done there. Reviews that can't be made count as a yes: the request itself will tell.
@@ -149,6 +157,27 @@ pub(super) struct Action<'a> {
     pub(super) resource: &'a str,
     pub(super) subresource: &'a str,
     pub(super) namespace: Option<&'a str>,
+}
+
+fn request(
+    method: Method,
+    address: &str,
+    sent: Sent,
+    body: Option<&Value>,
+    accept: &str,
+) -> Result<http::Request<Vec<u8>>, kube::Error> {
+    let content = match sent {
+        Sent::Whole => "application/json",
+        Sent::Merge => "application/merge-patch+json",
+        Sent::Apply => "application/apply-patch+yaml",
+    };
+    http::Request::builder()
+        .method(method)
+        .uri(address)
+        .header(http::header::CONTENT_TYPE, content)
+        .header(http::header::ACCEPT, accept)
+        .body(body.map(|b| b.to_string().into_bytes()).unwrap_or_default())
+        .map_err(kube::Error::HttpError)
 }
 
 /// Where an object is.

@@ -16,6 +16,7 @@ use super::{
 };
 
 /// What there is to move.
+#[derive(Clone)]
 pub(super) struct Survey {
     /// The kinds that move.
     pub(super) kinds: Vec<MovedKind>,
@@ -193,6 +194,11 @@ impl There {
 
     pub(super) fn get(&self, key: &Key) -> Option<&Value> {
         self.objects.get(key)
+    }
+
+    /// Notes how an object stands there by now.
+    pub(super) fn put(&mut self, key: Key, object: Value) {
+        self.objects.insert(key, object);
     }
 
     pub(super) fn take(&mut self, key: &Key) -> Option<Value> {

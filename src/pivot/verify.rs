@@ -40,7 +40,10 @@ pub(super) async fn verify(
     unsettled: Unsettled,
 ) -> Result<Equal, MoveError> {
     let survey = &writer.survey;
-    let now = Survey::of(source, extent).await?;
+    let (now, mut there) = tokio::try_join!(
+        Survey::of(source, extent),
+        There::of(&writer.target, survey, extent)
+    )?;
     let by_key: HashMap<Key, usize> = (0..now.objects.len()).map(|i| (now.key(i), i)).collect();
     let mut equal = Equal::default();
     let mut problems = Vec::new();
@@ -70,16 +73,16 @@ pub(super) async fn verify(
         return Err(MoveError::Unequal(problems));
     }
     for (index, value) in &changed {
-        let there = writer
+        let found = writer
             .target
             .read(survey.kind(*index), &survey.objects[*index])
             .await;
-        let there = there
+        let found = found
             .map_err(|e| MoveError::api(format!("can't read {} in the target", survey.name(*index)), e))?;
         let wanted = writer.wanted(*index, Some(as_user_wrote(value, writer)));
-        writer.bring(*index, &wanted, there).await?;
+        there.put(survey.key(*index), writer.bring(*index, &wanted, found).await?);
     }
-    compare(writer, extent, &changed, &mut equal).await?;
+    compare(writer, &there, &changed, &mut equal)?;
     let known: HashSet<Key> = survey.moved().map(|i| survey.key(i)).collect();
     let new = now.moved().filter(|&i| !known.contains(&now.key(i)));
     equal.notes.extend(new.map(|i| {
@@ -107,15 +110,14 @@ fn as_user_wrote(object: &Value, writer: &Writer) -> Value {
     object
 }
 
-/// Compares what was written with what should stand there.
-pub(super) async fn compare(
+/// Compares what was written, as it was read, with what should stand there.
+pub(super) fn compare(
     writer: &Writer,
-    extent: &Extent,
+    there: &There,
     changed: &HashMap<usize, Value>,
     equal: &mut Equal,
 ) -> Result<(), MoveError> {
     let survey = &writer.survey;
-    let there = There::of(&writer.target, survey, extent).await?;
     let mut problems = Vec::new();
     let mut otherwise_owned = 0;
     for index in survey.moved() {

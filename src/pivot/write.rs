@@ -1,4 +1,4 @@
-//! Brings objects into the target, and takes them out of a cluster again. Each step may be done twice.
+//! Brings objects into the target. Each step may be done twice.
 
 use std::{
     collections::HashSet,
@@ -10,11 +10,10 @@ use std::{
 
 use http::Method;
 use kube::core::Status;
-use serde_json::{Value, json};
-use tokio::task::JoinSet;
+use serde_json::Value;
 
 use super::{
-    AT_ONCE, MoveError,
+    MoveError,
     check::is_shared,
     copy::{Seen, Step, Uids, Wanted, first_difference, next},
     journal::Entry,
@@ -22,13 +21,12 @@ use super::{
     object::Object,
     site::{Sent, Site, address, encoded},
     survey::{Survey, There},
+    tasks,
 };
 use crate::{story::Story, time::Timestamp};
 
 /// An object is written this often at most until it stands as it should.
 const WRITES: usize = 8;
-/// Label on an object of the source that is in the target by now: the move that took it there.
-pub(super) const MOVED: &str = "machinectl.crit.sh/moved-by";
 
 /// Is asked between two objects whether to go on.
 #[derive(Debug, Clone, Default)]
@@ -110,53 +108,25 @@ impl Writer {
     pub(super) async fn copy_all(self: &Arc<Self>, story: &dyn Story) -> Result<(), MoveError> {
         let total = self.survey.count();
         for group in &self.survey.choice.groups {
-            self.each(
-                group.iter().copied(),
-                |writer, index| async move { writer.copy(index).await },
-                || {
-                    let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
-                    if done.is_multiple_of(50) || done == total {
-                        story.detail(&format!("{done} of {total} objects"));
-                    }
-                },
-            )
+            let work = |index| {
+                let writer = Arc::clone(self);
+                async move { writer.copy(index).await }
+            };
+            tasks::each(group.iter().copied(), work, |()| {
+                let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
+                if done.is_multiple_of(50) || done == total {
+                    story.detail(&format!("{done} of {total} objects"));
+                }
+                Ok(())
+            })
             .await?;
         }
         let open = std::mem::take(&mut *lock(&self.open));
-        self.each(
-            open,
-            |writer, (index, there)| async move { writer.complete(index, &there).await },
-            || (),
-        )
-        .await
-    }
-
-    /// Does the same with each of many, some at a time; `done` hears of each. If one fails, no other is begun; what is on its way may arrive
-    /// all the same, so it is waited for: what was done can be undone only when nothing more comes.
-    async fn each<T: Send + 'static, F: Future<Output = Result<(), MoveError>> + Send + 'static>(
-        self: &Arc<Self>,
-        all: impl IntoIterator<Item = T>,
-        work: impl Fn(Arc<Self>, T) -> F,
-        done: impl Fn(),
-    ) -> Result<(), MoveError> {
-        let mut running = JoinSet::new();
-        let mut rest = all.into_iter();
-        let mut outcome = Ok(());
-        loop {
-            while outcome.is_ok()
-                && running.len() < AT_ONCE
-                && let Some(next) = rest.next()
-            {
-                running.spawn(work(Arc::clone(self), next));
-            }
-            let Some(ended) = running.join_next().await else {
-                return outcome;
-            };
-            match ended.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic())) {
-                Ok(()) => done(),
-                Err(error) => outcome = outcome.and(Err(error)),
-            }
-        }
+        let work = |(index, there): (usize, Box<str>)| {
+            let writer = Arc::clone(self);
+            async move { writer.complete(index, &there).await }
+        };
+        tasks::each(open, work, Ok).await
     }
 
     async fn copy(&self, index: usize) -> Result<(), MoveError> {
@@ -164,7 +134,7 @@ impl Writer {
         let wanted = self.wanted(index, None);
         let there = lock(&self.there).take(&self.survey.key(index));
         if !wanted.speaks_of(|uid| self.moving.contains(uid)) {
-            return self.bring(index, &wanted, there).await;
+            return self.bring(index, &wanted, there).await.map(|_| ());
         }
         let made = self
             .put(index, &wanted.without_status(), there, Part::Body)
@@ -199,8 +169,8 @@ impl Writer {
         index: usize,
         wanted: &Wanted,
         there: Option<Value>,
-    ) -> Result<(), MoveError> {
-        self.put(index, wanted, there, Part::Whole).await.map(|_| ())
+    ) -> Result<Value, MoveError> {
+        self.put(index, wanted, there, Part::Whole).await
     }
 
     /// Writes a part of an object; returns how it stands in the target then.
@@ -322,140 +292,4 @@ fn is_stale(status: &Status) -> bool {
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What is left to do until an object is out of a cluster. Pure.
-#[derive(Debug, Clone, PartialEq)]
-enum Leave {
-    /// Nobody holds it: delete it, if it is still this one.
-    Delete(Value),
-    /// Take the finalizers away and mark it, so that it goes with the others that bear the mark.
-    Mark(Value),
-    /// It bears the mark.
-    Marked,
-}
-
-/// Says what is left to do. No provider acts on it: what holds the object is taken away, not waited for.
-fn leave(object: &Value, id: &str, pause: bool) -> Leave {
-    let metadata = &object["metadata"];
-    let held = metadata["finalizers"].as_array().is_some_and(|f| !f.is_empty());
-    let marked = metadata["labels"][MOVED] == id;
-    if held || (pause && !marked) {
-        let mut patch = json!({ "metadata": {
-            "resourceVersion": metadata["resourceVersion"], "finalizers": null, "labels": { MOVED: id },
-        } });
-        if pause {
-            for name in super::copy::PAUSES {
-                patch["metadata"]["annotations"][name] = json!("");
-            }
-        }
-        return Leave::Mark(patch);
-    }
-    if marked {
-        return Leave::Marked;
-    }
-    Leave::Delete(json!({
-        "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background",
-        "preconditions": { "uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"] },
-    }))
-}
-
-/// What became of an object that was to leave.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Left {
-    /// It is gone.
-    Gone,
-    /// It goes when those that bear the mark are deleted.
-    Marked,
-    /// It is another one than was thought: it was changed.
-    Changed,
-}
-
-/// Takes an object out of a cluster, as it was seen.
-pub(super) async fn take_out(
-    site: &Site,
-    entry: &Entry,
-    seen: &Value,
-    id: &str,
-    pause: bool,
-) -> Result<Left, kube::Error> {
-    let at = entry.path(true);
-    let (method, sent, body, then) = match leave(seen, id, pause) {
-        Leave::Marked => return Ok(Left::Marked),
-        Leave::Mark(patch) => (Method::PATCH, Sent::Merge, patch, Left::Marked),
-        Leave::Delete(options) => (Method::DELETE, Sent::Whole, options, Left::Gone),
-    };
-    match site.send(method, &at, sent, Some(&body)).await {
-        Ok(_) => Ok(then),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(Left::Gone),
-        Err(kube::Error::Api(status)) if status.code == 409 => Ok(Left::Changed),
-        Err(error) => Err(error),
-    }
-}
-
-/// Deletes everything of a kind in a namespace that bears the mark of a move.
-pub(super) async fn take_out_marked(site: &Site, entry: &Entry, id: &str) -> Result<(), kube::Error> {
-    let selector = encoded(&format!("{MOVED}={id}"));
-    let path = format!("{}?labelSelector={selector}", entry.path(false));
-    let options = json!({ "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background" });
-    site.send(Method::DELETE, &path, Sent::Whole, Some(&options))
-        .await
-        .map(|_| ())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn object(finalizers: &[&str], labels: &Value) -> Value {
-        json!({ "metadata": { "uid": "u", "resourceVersion": "7", "finalizers": finalizers, "labels": labels } })
-    }
-
-    #[test]
-    fn what_nobody_holds_is_deleted_if_it_is_still_the_same() {
-        let Leave::Delete(options) = leave(&object(&[], &Value::Null), "m", false) else {
-            panic!("it is to be deleted");
-        };
-        assert_eq!(
-            options["preconditions"],
-            json!({ "uid": "u", "resourceVersion": "7" })
-        );
-    }
-
-    #[test]
-    fn what_is_held_is_marked_first_and_only_once() {
-        let Leave::Mark(patch) = leave(&object(&["x"], &Value::Null), "m", false) else {
-            panic!("it is to be marked");
-        };
-        assert_eq!(
-            patch,
-            json!({ "metadata": { "resourceVersion": "7", "finalizers": null, "labels": { MOVED: "m" } } })
-        );
-        assert_eq!(
-            leave(&object(&[], &json!({ MOVED: "m" })), "m", false),
-            Leave::Marked
-        );
-        // Somebody has put a finalizer back.
-        assert!(matches!(
-            leave(&object(&["x"], &json!({ MOVED: "m" })), "m", false),
-            Leave::Mark(_)
-        ));
-        // The mark of another move is none.
-        assert!(matches!(
-            leave(&object(&[], &json!({ MOVED: "n" })), "m", false),
-            Leave::Delete(_)
-        ));
-    }
-
-    #[test]
-    fn what_others_control_stays_paused_to_its_end() {
-        let Leave::Mark(patch) = leave(&object(&[], &Value::Null), "m", true) else {
-            panic!("it is to be marked");
-        };
-        assert_eq!(patch["metadata"]["annotations"]["machine.crit.sh/paused"], "");
-        assert_eq!(
-            leave(&object(&[], &json!({ MOVED: "m" })), "m", true),
-            Leave::Marked
-        );
-    }
 }

@@ -46,9 +46,10 @@ async fn long_numbers_stay_what_they_are() {
 async fn a_move_costs_at_most_four_requests_an_object() {
     let size = Size {
         control_plane: 3,
-        workers: 120,
+        workers: 240,
     };
     let (source, target) = (world::full(size).await, world::empty().await);
+    let before = of_fleet(&state(&source.client()).await);
     let report = moved(&source.client(), &target.client()).await.unwrap();
     let requests: u64 = report.requests.values().sum();
     assert!(
@@ -56,6 +57,9 @@ async fn a_move_costs_at_most_four_requests_an_object() {
         "{requests} for {}",
         report.objects
     );
+    let (from, to) = (state(&source.client()).await, state(&target.client()).await);
+    assert_eq!(difference(&before, &of_fleet(&to)), None);
+    is_over(&from, &of_fleet(&to)).unwrap();
 }
 
 #[tokio::test]
