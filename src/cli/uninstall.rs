@@ -91,6 +91,11 @@ fn tell(app: &App, removed: &Removed, suffix: &str) -> Result<(), CommandError> 
     for name in &removed.names {
         app.data(&format!("{name} deleted{suffix}"))?;
     }
+    if let Some(holder) = &removed.waits_for {
+        app.ui.say(&format!(
+            "Nothing is removed before {holder} lets go of the Lease of the controllers: stop that run first."
+        ));
+    }
     if let Some(other) = &removed.kept {
         app.ui.say(&format!(
             "Namespace {} stays: {other} is in it, which was not installed.",

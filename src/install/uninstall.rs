@@ -113,6 +113,8 @@ pub struct Removed {
     pub names: Vec<String>,
     /// The namespace stays: what else is in it.
     pub kept: Option<String>,
+    /// Who holds the Lease of the controllers and is none of those that are removed: nothing is done before it lets go.
+    pub waits_for: Option<String>,
 }
 
 /// Looks at what is there. Changes nothing.
@@ -327,6 +329,10 @@ pub async fn rehearse(
         .iter()
         .cloned()
         .partition(|name| name.kind == "Deployment");
+    let ours = |holder: &String| !names.is_empty() && holder.starts_with(NAME);
+    let holder = lease::holder(client, SystemClock.now()).await;
+    let holder = holder.map_err(InstallError::refused("can't read the Lease of the controllers"))?;
+    removed.waits_for = holder.filter(|holder| !ours(holder));
     if options.include_crds {
         if ask {
             stream::iter(&found.bound)

@@ -2,7 +2,10 @@
 //!
 //! What is held is marked first, and goes with all that bears the mark: that is one request for many objects.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Mutex,
+};
 
 use futures::future::try_join_all;
 use http::Method;
@@ -13,6 +16,7 @@ use super::{
     copy::PAUSES,
     journal::Entry,
     site::{Sent, Site, encoded},
+    write::lock,
 };
 
 /// Label on an object of the source that is in the target by now: the move that took it there.
@@ -25,7 +29,7 @@ const PART: &str = "machinectl.crit.sh/moved-part";
 /// (`--delete-collection-workers`, 1).
 const MANY: usize = 200;
 /// How many parts.
-const PARTS: usize = 8;
+const PARTS: usize = 4;
 
 /// How objects leave a cluster.
 #[derive(Debug)]
@@ -34,6 +38,8 @@ pub(super) struct Exit {
     id: String,
     /// Kinds, as paths of their lists, of which there are many.
     many: HashSet<String>,
+    /// Those of them of which some were marked before, by a process that saw more or fewer of them: they bear no part, or another one.
+    marked_before: Mutex<HashSet<String>>,
 }
 
 /// What is left to do until an object is out of a cluster. Pure.
@@ -97,6 +103,7 @@ impl Exit {
         Self {
             id: id.to_owned(),
             many: many.map(|(path, _)| path).collect(),
+            marked_before: Mutex::default(),
         }
     }
 
@@ -158,7 +165,10 @@ impl Exit {
     ) -> Result<Left, kube::Error> {
         let at = entry.path(true);
         let (method, sent, body, then) = match leave(seen, &self.id, self.part(entry), pause) {
-            Leave::Marked => return Ok(Left::Marked),
+            Leave::Marked => {
+                lock(&self.marked_before).insert(entry.path(false));
+                return Ok(Left::Marked);
+            }
             Leave::Mark(patch) => (Method::PATCH, Sent::Merge, patch, Left::Marked),
             Leave::Delete(options) => (Method::DELETE, Sent::Whole, options, Left::Gone),
         };
@@ -180,6 +190,7 @@ impl Exit {
         for entry in marked {
             let path = entry.path(false);
             let parts = if self.many.contains(&path) { PARTS } else { 0 };
+            let others = parts == 0 || lock(&self.marked_before).contains(&path);
             if !swept.insert(path) {
                 continue;
             }
@@ -191,8 +202,9 @@ impl Exit {
             };
             let parts = (0..parts).map(|part| self.delete(site, entry, Some(part)));
             try_join_all(parts).await.map_err(failed)?;
-            // What was marked before, by a process that saw more or fewer of them, bears no part or another one.
-            self.delete(site, entry, None).await.map_err(failed)?;
+            if others {
+                self.delete(site, entry, None).await.map_err(failed)?;
+            }
         }
         Ok(())
     }

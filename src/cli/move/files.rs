@@ -45,7 +45,11 @@ pub(super) async fn write(app: &App, args: &MoveArgs, directory: &Path) -> Resul
     let report = tokio::select! {
         biased;
         report = backup.run(args.mode.dry_run) => report,
-        () = stopped() => Err(MoveError::Interrupted),
+        () = stopped() => {
+            progress.fail();
+            return Err(CommandError::new(ErrorKind::Interrupted, "interrupted")
+                .hinted("a backup that was there is as it was; the same command writes a new one"));
+        }
     };
     let report = ended(report, &progress)?;
     tell::written(app, &report, args.mode.dry_run, args.output.is_some())

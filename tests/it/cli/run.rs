@@ -118,6 +118,11 @@ fn of_two_runs_one_acts_and_the_other_takes_over() {
     home.good(&["apply", "-f", "y.yaml", "--embedded", "--wait=false"]);
     until_running(&home, "y");
 
+    // Whoever would take everything away hears of it.
+    let told = home.run(&["uninstall", "--embedded", "--dry-run", "--leave-machines"]);
+    let told = String::from_utf8(told.stderr).unwrap();
+    assert!(told.contains("lets go of the Lease"), "{told}");
+
     // Asked to end, it gives the Lease back.
     let third = Run::start(&home, &[]);
     third.until("/metrics", "a leader", |_, page| page.contains(WAITS));
