@@ -25,13 +25,8 @@ fn uid(owner: &Value) -> Uid {
 impl Server {
     pub(super) fn after_write(&self, stored: &Arc<Stored>) {
         if stored.deleting {
-            match &*stored.key.resource {
-                NAMESPACES => self.spawn_empty_namespace(&stored.key.name),
-                CRDS => self.spawn(
-                    |server, stored| async move { server.empty_definition(&stored).await },
-                    stored,
-                ),
-                _ => {}
+            if &*stored.key.resource == NAMESPACES {
+                self.spawn_empty_namespace(&stored.key.name);
             }
             self.spawn(
                 |server, stored| async move { server.work_off_finalizers(&stored, true).await },
@@ -62,6 +57,21 @@ impl Server {
         {
             self.spawn_empty_namespace(namespace);
         }
+    }
+
+    /// Starts the removal of all objects of a definition that is being removed. kube-apiserver does that itself, without any
+    /// controller manager.
+    pub(super) fn empty_if_definition(&self, stored: &Arc<Stored>) {
+        if stored.deleting && &*stored.key.resource == CRDS {
+            self.spawn(
+                |server, stored| async move { server.empty_definition(&stored).await },
+                stored,
+            );
+        }
+    }
+
+    /// Starts that anew when one of the last objects of such a definition has gone.
+    pub(super) fn empty_definition_of(&self, stored: &Stored) {
         if let Some(name) = self
             .registry()
             .find_stored(&stored.key.resource)

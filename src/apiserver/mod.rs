@@ -195,22 +195,35 @@ impl Server {
         };
     }
 
-    /// Writes an object and does what must follow from it before anybody is told.
+    /// Writes an object and does what must follow from it before anybody is told. Both happen even if who asked for it has hung up,
+    /// which ends its handler at once: what is on disk must be served, and its garbage collected.
     async fn commit(&self, key: Key, expect: Expect, mut change: Change) -> Result<Arc<Stored>, WriteError> {
-        let is_definition = &*key.resource == CRDS;
-        if is_definition && let Change::Put(definition) = &mut change {
+        if &*key.resource == CRDS
+            && let Change::Put(definition) = &mut change
+        {
             crd::accept(definition, &self.registry(), self.now());
         }
         let deleted = matches!(change, Change::Delete(_));
-        let stored = self.store().write(key, expect, change).await?;
-        if is_definition {
+        // Handed over here, not in the task: writes happen in the order in which they are asked for.
+        let written = self.store().begin(key, expect, change)?;
+        let server = self.clone();
+        let whole = tokio::spawn(async move {
+            let stored = written.await?;
+            server.follow(&stored, deleted).await;
+            Ok(stored)
+        });
+        whole.await.unwrap_or(Err(WriteError::Closed))
+    }
+
+    /// Does what must follow from a write before its writer is told.
+    async fn follow(&self, stored: &Arc<Stored>, deleted: bool) {
+        if &*stored.key.resource == CRDS {
             self.register(&stored.key.name);
             if deleted {
                 self.accept_waiting_definitions().await;
             }
         }
-        self.follow_up(&stored, deleted);
-        Ok(stored)
+        self.follow_up(stored, deleted);
     }
 
     /// Establishes definitions that waited for a name that is free now.
@@ -234,6 +247,11 @@ impl Server {
 
     /// Starts what follows from a write without being waited for.
     fn follow_up(&self, stored: &Arc<Stored>, deleted: bool) {
+        if deleted {
+            self.empty_definition_of(stored);
+        } else {
+            self.empty_if_definition(stored);
+        }
         if !self.0.options.collect_garbage {
             return;
         }
@@ -246,6 +264,9 @@ impl Server {
 
     /// Takes up what a process that died left unfinished.
     fn resume(&self) {
+        for definition in self.store().list(CRDS, None).1 {
+            self.empty_if_definition(&definition);
+        }
         if !self.0.options.collect_garbage {
             return;
         }

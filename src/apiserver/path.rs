@@ -77,6 +77,8 @@ pub(crate) fn percent_decode(text: &str) -> String {
     let mut at = 0;
     while at < bytes.len() {
         let hex = (bytes[at] == b'%').then(|| text.get(at + 1..at + 3)).flatten();
+        // A sign, which numbers may have, makes no escape.
+        let hex = hex.filter(|h| h.bytes().all(|b| b.is_ascii_hexdigit()));
         if let Some(byte) = hex.and_then(|h| u8::from_str_radix(h, 16).ok()) {
             out.push(byte);
             at += 3;
@@ -154,7 +156,7 @@ mod tests {
     #[test]
     fn percent_signs_are_undone_once() {
         assert_eq!(resource("/api/v1/nodes/a%2Fb")[4], "a/b");
-        assert_eq!(percent_decode("%zz%4"), "%zz%4");
+        assert_eq!(percent_decode("%zz%4%+f%-1"), "%zz%4%+f%-1");
         assert_eq!(
             query("labelSelector=a%3D2&x"),
             [

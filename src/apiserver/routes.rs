@@ -64,11 +64,10 @@ async fn route(server: &Server, parts: Parts, body: Body) -> Result<Response, Ap
 }
 
 fn other(path: &str) -> Response {
-    let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
-    match first {
-        "healthz" | "livez" | "readyz" => text(StatusCode::OK, "text/plain; charset=utf-8", "ok".into()),
-        "version" => json_response(200, &discovery::version()),
-        "" => json_response(
+    match path {
+        "/healthz" | "/livez" | "/readyz" => text(StatusCode::OK, "text/plain; charset=utf-8", "ok".into()),
+        "/version" | "/version/" => json_response(200, &discovery::version()),
+        "/" | "" => json_response(
             200,
             &serde_json::json!({"paths": ["/api", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]}),
         ),
@@ -196,7 +195,7 @@ async fn resource(
     let query = Query(path::query(parts.uri.query().unwrap_or_default()));
     let body = axum::body::to_bytes(body, BODY_LIMIT)
         .await
-        .map_err(|_| ApiError::too_large(BODY_LIMIT))?;
+        .map_err(|error| body_error(&error))?;
     let call = Arc::new(Call {
         server: server.clone(),
         info,
@@ -218,6 +217,19 @@ async fn resource(
         *response.body_mut() = Body::empty();
     }
     Ok(response)
+}
+
+/// Tells a body that is too large from one that breaks off (kube-apiserver: 500, with what reading it said).
+fn body_error(error: &axum::Error) -> ApiError {
+    use std::error::Error as _;
+    let mut cause = error.source();
+    while let Some(found) = cause {
+        if found.is::<http_body_util::LengthLimitError>() {
+            return ApiError::too_large(BODY_LIMIT);
+        }
+        cause = found.source();
+    }
+    ApiError::plain_500(format!("can't read the body of the request: {error}"))
 }
 
 /// Says whether a resource can be asked for in this way: by namespace or not, with this subresource.

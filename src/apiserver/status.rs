@@ -16,6 +16,8 @@ pub(crate) struct ApiError {
     reason: &'static str,
     message: String,
     details: Option<Value>,
+    /// Where a list that can't go on as it began can go on; mostly empty.
+    resume: String,
 }
 
 impl ApiError {
@@ -25,6 +27,7 @@ impl ApiError {
             reason,
             message: message.into(),
             details: None,
+            resume: String::new(),
         }
     }
 
@@ -192,13 +195,19 @@ impl ApiError {
         Self::new(406, "NotAcceptable", message)
     }
 
+    /// The answer can't be given in the form that the client wants.
+    pub(crate) fn form_not_acceptable(why: &str) -> Self {
+        Self::new(406, "NotAcceptable", why)
+    }
+
     /// The body is too large.
     pub(crate) fn too_large(limit: usize) -> Self {
-        Self::new(413, "RequestEntityTooLarge", format!("limit is {limit}"))
+        Self::request_too_large(&format!("limit is {limit}"))
     }
 
     /// The request asks for too much at once.
     pub(crate) fn request_too_large(message: &str) -> Self {
+        let message = format!("Request entity too large: {message}");
         Self::new(413, "RequestEntityTooLarge", message)
     }
 
@@ -237,6 +246,19 @@ impl ApiError {
     /// Too many requests of this sort: what an eviction says that a budget does not allow.
     pub(crate) fn too_many_requests(message: &str, causes: Vec<Value>) -> Self {
         Self::new(429, "TooManyRequests", message).with_causes(causes)
+    }
+
+    /// Says after how many seconds to ask again: in the details and, made of those, in the header `Retry-After`.
+    pub(crate) fn retried_after(mut self, seconds: u32) -> Self {
+        let details = self.details.get_or_insert_with(|| json!({}));
+        details["retryAfterSeconds"] = seconds.into();
+        self
+    }
+
+    /// The list goes on with `token` as it is now, not as it was.
+    pub(crate) fn continued(mut self, token: String) -> Self {
+        self.resume = token;
+        self
     }
 
     /// The object breaks rules. `kind` and `group` name its kind.
@@ -296,6 +318,9 @@ impl ApiError {
         if !self.reason.is_empty() {
             status["reason"] = Value::String(self.reason.to_owned());
         }
+        if !self.resume.is_empty() {
+            status["metadata"]["continue"] = self.resume.clone().into();
+        }
         if let Some(details) = &self.details {
             status["details"] = details.clone();
         }
@@ -306,10 +331,14 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = json_response(self.code, &self.to_value());
-        if self.code == 429 {
+        let seconds = self
+            .details
+            .as_ref()
+            .and_then(|d| d["retryAfterSeconds"].as_u64());
+        if let Some(seconds) = seconds {
             response
                 .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
+                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }

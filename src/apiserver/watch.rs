@@ -264,7 +264,9 @@ impl Watch {
         let info = &self.call.info;
         let mut object: Value = match self.form {
             Form::Object => json!({"kind": info.kind, "apiVersion": info.api_version()}),
-            Form::Metadata => json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1"}),
+            Form::Metadata | Form::MetadataList => {
+                json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1"})
+            }
             Form::Table(_) => {
                 json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "columnDefinitions": [], "rows": []})
             }

@@ -44,7 +44,7 @@ pub(crate) async fn remove(
         let object = load(info, &stored);
         check_preconditions(info, &object, options)?;
         let now = server.now();
-        let (mut next, done) = next_state(server, info, &object, options, now);
+        let (mut next, done) = next_state(info, &object, options, now);
         if options.dry_run {
             return Ok(if done {
                 Removal::Gone(next)
@@ -97,7 +97,6 @@ fn check_preconditions(info: &ResourceInfo, object: &Value, options: &DeleteOpti
 
 /// Returns the object as it is after the request, and whether it is gone then.
 fn next_state(
-    server: &Server,
     info: &ResourceInfo,
     object: &Value,
     options: &DeleteOptions,
@@ -120,7 +119,7 @@ fn next_state(
         let metadata = meta::of_mut(&mut next);
         metadata.remove("deletionTimestamp");
     }
-    adjust_finalizers(server, info, &mut next, options);
+    adjust_finalizers(info, &mut next, options);
     let grace = grace.unwrap_or(0);
     let held = info.storage_group_resource == NAMESPACES && namespaces::is_held(&next);
     if held || !meta::finalizers(&next).is_empty() || grace > 0 {
@@ -157,7 +156,7 @@ fn grace_seconds(info: &ResourceInfo, object: &Value, options: &DeleteOptions) -
 }
 
 /// Adds and removes the finalizers that say what becomes of the dependents.
-fn adjust_finalizers(server: &Server, info: &ResourceInfo, object: &mut Value, options: &DeleteOptions) {
+fn adjust_finalizers(info: &ResourceInfo, object: &mut Value, options: &DeleteOptions) {
     let had = meta::finalizers(object);
     let (mut orphan, mut foreground) = (had.contains(&ORPHAN), had.contains(&FOREGROUND));
     if let Some(keep) = options.orphan_dependents {
@@ -177,11 +176,9 @@ fn adjust_finalizers(server: &Server, info: &ResourceInfo, object: &mut Value, o
     if foreground {
         wanted.push(FOREGROUND.to_owned());
     }
-    let is_definition = info.storage_group_resource == CRDS;
-    if is_definition
-        && server.store().count(meta::name(object)) > 0
-        && !wanted.iter().any(|f| f == gc::CRD_CLEANUP)
-    {
+    // On the first request only: whoever takes the finalizer off afterwards wants the definition gone.
+    let is_first = info.storage_group_resource == CRDS && !meta::is_deleting(object);
+    if is_first && !wanted.iter().any(|f| f == gc::CRD_CLEANUP) {
         wanted.push(gc::CRD_CLEANUP.to_owned());
     }
     let same = wanted.len() == had.len() && wanted.iter().all(|f| had.contains(&f.as_str()));

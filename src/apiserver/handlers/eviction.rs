@@ -19,6 +19,8 @@ const BUDGETS: &str = "poddisruptionbudgets.policy";
 const REFUSED: &str = "Cannot evict pod as it would violate the pod's disruption budget.";
 /// So many evictions may wait for the disruption controller to see them.
 const UNSEEN: usize = 2000;
+/// After how many seconds to ask again while the disruption controller has not seen a budget.
+const UNSEEN_WAIT: u32 = 10;
 
 /// Removes a pod unless a disruption budget forbids it.
 pub(crate) async fn evict(call: &Call) -> Result<Response, ApiError> {
@@ -119,10 +121,8 @@ async fn ask_budget(call: &Call, pod: &Value, labels: &Labels, dry_run: bool) ->
             return Ok(());
         }
         take_place(&mut budget, meta::name(pod), call.server.now()).map_err(|no| match no {
-            No::Budget(message) => {
-                let cause = json!({"reason": "DisruptionBudget", "message": message});
-                ApiError::too_many_requests(REFUSED, vec![cause])
-            }
+            No::Budget(message) => refused(&message),
+            No::Unseen(message) => refused(&message).retried_after(UNSEEN_WAIT),
             No::Never(why) => ApiError::forbidden(&info, &stored.key.name, why),
         })?;
         if dry_run {
@@ -179,17 +179,26 @@ fn is_unhealthy_and_free(pod: &Value, budget: &Value) -> bool {
 /// Why a pod may not go.
 #[derive(Debug, PartialEq, Eq)]
 enum No {
+    /// Not before the disruption controller has seen the budget.
+    Unseen(String),
     /// Not now; what the budget needs.
     Budget(String),
     /// The budget is not as it should be.
     Never(&'static str),
 }
 
+fn refused(why: &str) -> ApiError {
+    ApiError::too_many_requests(
+        REFUSED,
+        vec![json!({"reason": "DisruptionBudget", "message": why})],
+    )
+}
+
 /// Takes one disruption off a budget, or says why there is none.
 fn take_place(budget: &mut Value, pod: &str, now: Timestamp) -> Result<(), No> {
     let name = meta::name(budget);
     if number(budget, "/status/observedGeneration") < number(budget, "/metadata/generation") {
-        return Err(No::Budget(format!(
+        return Err(No::Unseen(format!(
             "The disruption budget {name} is still being processed by the server."
         )));
     }
@@ -263,7 +272,7 @@ mod tests {
         assert_eq!(empty, No::Budget(needs.to_owned()));
         let new = refusal(&json!({ "observedGeneration": 1, "disruptionsAllowed": 5 }));
         let processed = "The disruption budget web is still being processed by the server.";
-        assert_eq!(new, No::Budget(processed.to_owned()));
+        assert_eq!(new, No::Unseen(processed.to_owned()));
         let odd = refusal(&json!({ "observedGeneration": 2, "disruptionsAllowed": -1 }));
         assert_eq!(odd, No::Never("pdb disruptions allowed is negative"));
     }

@@ -81,8 +81,13 @@ impl Call {
         let (accept, include) = (self.header(http::header::ACCEPT), self.query.get("includeObject"));
         let form = if proto::wanted(accept) {
             // Protocol buffers are made of the JSON. There are none of tables and custom objects.
-            negotiate(&accept.replace(proto::MEDIA_TYPE, "application/json"), include)
-                .filter(|form| *form == Form::Metadata || (*form == Form::Object && !self.info.custom))
+            negotiate(&accept.replace(proto::MEDIA_TYPE, "application/json"), include).filter(|form| {
+                match form {
+                    Form::Metadata | Form::MetadataList => true,
+                    Form::Object => !self.info.custom,
+                    Form::Table(_) => false,
+                }
+            })
         } else {
             negotiate(accept, include)
         };

@@ -20,6 +20,13 @@ use super::{Call, Form, converts, load, render};
 pub(crate) fn get(call: &Call) -> Result<Response, ApiError> {
     let form = call.form()?;
     let (info, path) = (&*call.info, &call.path);
+    if form == Form::MetadataList {
+        let why = format!(
+            "you requested PartialObjectMetadataList, but the requested object is not a list ({})",
+            go_type(info)
+        );
+        return Err(ApiError::form_not_acceptable(&why));
+    }
     let stored = call
         .server
         .store()
@@ -35,20 +42,32 @@ pub(crate) fn get(call: &Call) -> Result<Response, ApiError> {
 #[derive(Serialize, Deserialize)]
 struct Token {
     v: String,
-    rv: u64,
+    /// The moment that all pages show; [`NOW`] when that is forgotten.
+    rv: i64,
     start: String,
 }
 
+/// Stands in a [`Token`] for "as it is now".
+const NOW: i64 = -1;
+/// What a list is told whose first pages show a moment that is forgotten, in the words of kube-apiserver.
+const INCONSISTENT: &str = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.";
+
 impl Token {
+    /// Names the place behind `last` in the list of `version`.
     fn encode(version: u64, last: &Stored) -> String {
         let start = format!("{}/{}\0", last.key.namespace, last.key.name);
-        let token = Self {
-            v: "meta.k8s.io/v1".to_owned(),
-            rv: version,
-            start,
-        };
-        base64::engine::general_purpose::URL_SAFE_NO_PAD
-            .encode(serde_json::to_vec(&token).unwrap_or_default())
+        Self::write(i64::try_from(version).unwrap_or(NOW), start)
+    }
+
+    /// Names the same place in the list as it is now.
+    fn anew(&self) -> String {
+        Self::write(NOW, self.start.clone())
+    }
+
+    fn write(rv: i64, start: String) -> String {
+        let v = "meta.k8s.io/v1".to_owned();
+        let json = serde_json::to_vec(&Self { v, rv, start }).unwrap_or_default();
+        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(json)
     }
 
     fn decode(text: &str) -> Result<Self, ApiError> {
@@ -56,7 +75,12 @@ impl Token {
         let json = base64::engine::general_purpose::URL_SAFE_NO_PAD
             .decode(text.trim_end_matches('='))
             .map_err(|e| bad(&e.to_string()))?;
-        serde_json::from_slice(&json).map_err(|e| bad(&e.to_string()))
+        let token: Self = serde_json::from_slice(&json).map_err(|e| bad(&e.to_string()))?;
+        if token.rv == 0 {
+            let why = format!("incorrect encoded start resourceVersion (version {})", token.v);
+            return Err(bad(&why));
+        }
+        Ok(token)
     }
 
     fn is_before(&self, stored: &Stored) -> bool {
@@ -80,11 +104,22 @@ pub(crate) struct Page {
 /// GET on a collection.
 pub(crate) fn list(call: &Call, options: &ListOptions) -> Result<Response, ApiError> {
     let form = call.form()?;
+    answer_page(call, &page(call, options)?, form)
+}
+
+/// Answers with a list in the wanted form.
+pub(crate) fn answer_page(call: &Call, page: &Page, form: Form) -> Result<Response, ApiError> {
     let info = &*call.info;
-    let page = page(call, options)?;
     let response = match form {
-        Form::Object => bytes_response(200, list_bytes(info, &page)),
+        Form::Object => bytes_response(200, list_bytes(info, page)),
         Form::Metadata => {
+            let why = format!(
+                "you requested PartialObjectMetadata, but the requested object is a list ({}List)",
+                go_type(info)
+            );
+            return Err(ApiError::form_not_acceptable(&why));
+        }
+        Form::MetadataList => {
             let items: Vec<Value> = page
                 .items
                 .iter()
@@ -124,7 +159,7 @@ impl Page {
 }
 
 /// Puts a list together from objects that are JSON already.
-pub(crate) fn list_bytes(info: &ResourceInfo, page: &Page) -> Vec<u8> {
+fn list_bytes(info: &ResourceInfo, page: &Page) -> Vec<u8> {
     let size: usize = page.items.iter().map(|s| s.size() + 80).sum();
     let mut head =
         json!({"kind": info.list_kind, "apiVersion": info.api_version(), "metadata": page.metadata()});
@@ -158,6 +193,19 @@ pub(crate) fn list_bytes(info: &ResourceInfo, page: &Page) -> Vec<u8> {
     out
 }
 
+/// Names the type that kube-apiserver has of a kind in memory, as some of its messages do.
+fn go_type(info: &ResourceInfo) -> String {
+    let package = match info.group.split('.').next().unwrap_or_default() {
+        "" | "events" => "core",
+        first => first,
+    };
+    if info.custom {
+        "*unstructured.Unstructured".to_owned()
+    } else {
+        format!("*{package}.{}", info.kind)
+    }
+}
+
 /// Returns the objects that a list request means.
 pub(crate) fn page(call: &Call, options: &ListOptions) -> Result<Page, ApiError> {
     let (info, store) = (&*call.info, call.server.store());
@@ -167,7 +215,7 @@ pub(crate) fn page(call: &Call, options: &ListOptions) -> Result<Page, ApiError>
     let token = options.resume.as_deref().map(Token::decode).transpose()?;
     let current = store.version();
     let at = match (&token, options.version) {
-        (Some(token), _) => Some(token.rv),
+        (Some(token), _) => u64::try_from(token.rv).ok(),
         (None, Some(version)) if options.exact || (options.limit > 0 && version > 0) => Some(version),
         (None, Some(version)) if version > current => return Err(ApiError::future_version(version, current)),
         _ => None,
@@ -177,17 +225,8 @@ pub(crate) fn page(call: &Call, options: &ListOptions) -> Result<Page, ApiError>
     }
     let (version, all) = match at {
         Some(at) => {
-            let message = if token.is_some() {
-                "The provided continue parameter is too old to display a consistent list result. You must start a new list without the continue parameter."
-            } else {
-                "The resourceVersion for the provided list is too old."
-            };
-            (
-                at,
-                store
-                    .list_at(resource, namespace, at)
-                    .map_err(|_| ApiError::expired(message))?,
-            )
+            let listed = store.list_at(resource, namespace, at);
+            (at, listed.map_err(|_| too_old(token.as_ref()))?)
         }
         None => store.list(resource, namespace),
     };
@@ -210,6 +249,13 @@ pub(crate) fn page(call: &Call, options: &ListOptions) -> Result<Page, ApiError>
         resume,
         remaining,
     })
+}
+
+fn too_old(token: Option<&Token>) -> ApiError {
+    match token {
+        Some(token) => ApiError::expired(INCONSISTENT).continued(token.anew()),
+        None => ApiError::expired("The resourceVersion for the provided list is too old."),
+    }
 }
 
 /// Says whether the selectors of a request mean an object.

@@ -5,7 +5,7 @@ use futures::{StreamExt as _, stream};
 use serde_json::Value;
 
 use super::super::object::meta;
-use super::super::status::{ApiError, bytes_response, deleted_status};
+use super::super::status::{ApiError, deleted_status};
 use super::super::store::Stored;
 use super::delete::{Removal, remove};
 use super::options::{DeleteOptions, ListOptions, Query};
@@ -63,7 +63,7 @@ pub(crate) async fn delete_one(call: &Call) -> Result<Response, ApiError> {
 
 /// DELETE on a collection. Answers with the objects as they were.
 pub(crate) async fn delete_collection(call: &Call) -> Result<Response, ApiError> {
-    let info = &*call.info;
+    let form = call.form()?;
     let list = ListOptions::parse(&Query(call.query.0.clone()))?;
     let options = options(call)?;
     let page = read::page(call, &list)?;
@@ -75,7 +75,8 @@ pub(crate) async fn delete_collection(call: &Call) -> Result<Response, ApiError>
         .collect();
     let outcomes: Vec<_> = stream::iter(removals).buffer_unordered(AT_ONCE).collect().await;
     outcomes.into_iter().collect::<Result<(), _>>()?;
-    Ok(bytes_response(200, read::list_bytes(info, &page)))
+    // As in kube-apiserver a form that lists don't have is refused when all is done.
+    read::answer_page(call, &page, form)
 }
 
 async fn remove_listed(call: &Call, stored: &Stored, options: &DeleteOptions) -> Result<(), ApiError> {

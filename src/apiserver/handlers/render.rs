@@ -20,8 +20,10 @@ pub(crate) enum Form {
     Object,
     /// As rows of a table.
     Table(table::Include),
-    /// Their metadata alone.
+    /// The metadata of one alone.
     Metadata,
+    /// The metadata of all in a list alone.
+    MetadataList,
 }
 
 /// Chooses the first form of an `Accept` header that the server can give as JSON.
@@ -49,8 +51,9 @@ pub(crate) fn negotiate(accept: &str, include: Option<&str>) -> Option<Form> {
                 };
                 return Some(Form::Table(include));
             }
-            Some("PartialObjectMetadata" | "PartialObjectMetadataList") if group_fits && version_fits => {
-                return Some(Form::Metadata);
+            Some("PartialObjectMetadata") if group_fits && version_fits => return Some(Form::Metadata),
+            Some("PartialObjectMetadataList") if group_fits && version_fits => {
+                return Some(Form::MetadataList);
             }
             Some(_) => {}
         }
@@ -87,7 +90,7 @@ pub(crate) fn stored_bytes(call: &Call, info: &ResourceInfo, stored: &Stored, fo
 pub(crate) fn write_object(call: &Call, info: &ResourceInfo, object: &Value, form: Form, out: &mut Vec<u8>) {
     match form {
         Form::Object => write_json(object, out),
-        Form::Metadata => write_json(&partial(object), out),
+        Form::Metadata | Form::MetadataList => write_json(&partial(object), out),
         Form::Table(include) => {
             let version = object
                 .pointer("/metadata/resourceVersion")
@@ -163,7 +166,7 @@ mod tests {
             Form::Object
         );
         let metadata = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
-        assert_eq!(negotiate(metadata, None).unwrap(), Form::Metadata);
+        assert_eq!(negotiate(metadata, None).unwrap(), Form::MetadataList);
         assert_eq!(negotiate("text/html", None), None);
     }
 }

@@ -20,6 +20,7 @@ pub(crate) async fn other(call: &Call, method: &Method) -> Result<Response, ApiE
         ("pods", "eviction", &Method::POST) => super::eviction::evict(call).await,
         ("namespaces", "finalize", &Method::PUT) => replace(call, "spec").await,
         (super::write::SIGNING_REQUESTS, "approval", &Method::PUT) => replace(call, "status").await,
+        (super::write::SIGNING_REQUESTS, "approval", &Method::PATCH) => super::patch(call).await,
         (_, "finalize" | "approval", &Method::GET) => super::get(call),
         _ => Err(ApiError::method_not_allowed()),
     }
@@ -28,6 +29,10 @@ pub(crate) async fn other(call: &Call, method: &Method) -> Result<Response, ApiE
 /// Replaces one top-level field of an object by that of the body.
 async fn replace(call: &Call, field: &str) -> Result<Response, ApiError> {
     let form = call.form()?;
+    let manages = match call.path.subresource.as_str() {
+        "approval" => Target::APPROVAL,
+        _ => Target::STATUS,
+    };
     let options = WriteOptions::parse(&call.query, WriteKind::Update)?;
     let mut object = body::object(call, options.validation)?;
     check_name(call, &mut object)?;
@@ -45,7 +50,7 @@ async fn replace(call: &Call, field: &str) -> Result<Response, ApiError> {
             if !version.is_empty() {
                 meta::set(&mut new, "resourceVersion", version);
             }
-            track(call, Target::STATUS, &options.manager, Some(live), &mut new);
+            track(call, manages, &options.manager, Some(live), &mut new);
             Ok(new)
         },
     )

@@ -78,12 +78,19 @@ impl Target {
         as_is: true,
     };
 
+    /// The conditions of a certificate request; nothing outside of the status.
+    pub(crate) const APPROVAL: Self = Self {
+        part: Part::Status,
+        subresource: "approval",
+        as_is: false,
+    };
+
     /// Returns the target of a path's subresource, if it is one of those.
     pub(crate) fn of(subresource: &str) -> Self {
-        if subresource == "status" {
-            Self::STATUS
-        } else {
-            Self::MAIN
+        match subresource {
+            "status" => Self::STATUS,
+            "approval" => Self::APPROVAL,
+            _ => Self::MAIN,
         }
     }
 }

@@ -185,6 +185,16 @@ impl Store {
         expect: Expect,
         change: Change,
     ) -> Result<Arc<Stored>, WriteError> {
+        self.begin(key, expect, change)?.await
+    }
+
+    /// The same in two steps: when this returns, the write has its place among the others; what it returns waits for the disk.
+    pub(crate) fn begin(
+        &self,
+        key: Key,
+        expect: Expect,
+        change: Change,
+    ) -> Result<impl Future<Output = Result<Arc<Stored>, WriteError>> + Send + 'static, WriteError> {
         let (reply, answer) = oneshot::channel();
         self.send(Request {
             key,
@@ -192,7 +202,7 @@ impl Store {
             draft: Draft::of(change),
             reply,
         })?;
-        answer.await.unwrap_or(Err(WriteError::Closed))
+        Ok(async { answer.await.unwrap_or(Err(WriteError::Closed)) })
     }
 
     /// Returns an object as it is now.
