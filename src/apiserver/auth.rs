@@ -1,7 +1,8 @@
-//! Who a request comes from: a client certificate, a bearer token, or the process itself. There are no rights to
-//! give: whoever is known may do everything, whoever is not may only ask for health and version.
+//! Who a request comes from: a client certificate, a bearer token, or the process itself. Whoever is not known may only ask
+//! for health and version. What a user may do, `authorize` knows.
 //! It must not listen or read requests.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Write as _;
 use std::path::Path;
@@ -13,7 +14,12 @@ use x509_parser::prelude::FromDer;
 pub const ADMIN_NAME: &str = "kubernetes-admin";
 /// The group that may do everything in any Kubernetes cluster.
 pub const ADMIN_GROUP: &str = "system:masters";
-const AUTHENTICATED: &str = "system:authenticated";
+/// The group of all users that are known.
+pub(crate) const AUTHENTICATED: &str = "system:authenticated";
+/// The group of those who are not.
+pub(crate) const UNAUTHENTICATED: &str = "system:unauthenticated";
+/// The user that nobody knows.
+pub(crate) const ANONYMOUS: &str = "system:anonymous";
 const OPEN_PATHS: &[&str] = &["/healthz", "/readyz", "/livez", "/version"];
 
 /// Who a request comes from.
@@ -25,6 +31,8 @@ pub struct UserInfo {
     pub uid: String,
     /// Groups, without duplicates.
     pub groups: Vec<String>,
+    /// What else is known of the user; the server makes nothing of it, but shows it.
+    pub extra: BTreeMap<String, Vec<String>>,
 }
 
 impl UserInfo {
@@ -40,6 +48,17 @@ impl UserInfo {
             name: name.into(),
             uid: uid.into(),
             groups: all,
+            extra: BTreeMap::new(),
+        }
+    }
+
+    /// Returns who asks if nobody is known.
+    pub(crate) fn anonymous() -> Self {
+        Self {
+            name: ANONYMOUS.to_owned(),
+            uid: String::new(),
+            groups: vec![UNAUTHENTICATED.to_owned()],
+            extra: BTreeMap::new(),
         }
     }
 
@@ -74,6 +93,12 @@ pub fn is_open(path: &str) -> bool {
         path.strip_prefix(open)
             .is_some_and(|rest| rest.is_empty() || (rest.starts_with('/') && *open != "/version"))
     })
+}
+
+/// Returns the namespace and the name of a service account, if a user name is that of one.
+pub(crate) fn split_service_account(user: &str) -> Option<(&str, &str)> {
+    let (namespace, name) = user.strip_prefix("system:serviceaccount:")?.split_once(':')?;
+    (!namespace.is_empty() && !name.is_empty() && !name.contains(':')).then_some((namespace, name))
 }
 
 /// Why the tokens could not be read.

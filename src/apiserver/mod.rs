@@ -4,7 +4,7 @@
 //! built-in kinds listed in [`builtin`], custom resources, watches, server-side apply, garbage collection.
 //!
 //! What it does not do, on purpose:
-//! - admission webhooks, conversion webhooks, API aggregation; authorisation beyond "known users may do all";
+//! - admission webhooks, conversion webhooks, API aggregation; the Node authorizer;
 //! - CBOR, and protobuf of tables; built-in kinds come as protobuf, and go so to clients that take nothing else;
 //! - `exec`, `attach`, `port-forward`, `log` and `proxy`: it does not reach into nodes;
 //! - controllers of workloads: a Deployment is stored, nobody makes Pods of it;
@@ -16,6 +16,8 @@
 //! Limits: a request body has at most 3 MiB, an object that a patch makes as well.
 
 pub mod auth;
+mod authenticate;
+mod authorize;
 pub mod builtin;
 pub(crate) mod crd;
 pub mod discovery;
@@ -27,7 +29,8 @@ pub mod object;
 pub mod openapi;
 mod path;
 mod proto;
-pub mod reviews;
+mod request;
+mod reviews;
 mod routes;
 pub mod schema;
 mod serve;
@@ -43,6 +46,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use serde_json::Value;
 
+use self::authorize::Rights;
 use self::builtin::Registry;
 pub use self::store::OpenError;
 use self::store::{Change, Expect, Key, Store, Stored, WriteError};
@@ -63,16 +67,18 @@ struct Inner {
     store: Store,
     registry: RwLock<Registry>,
     clock: Arc<dyn Clock>,
+    rights: Rights,
     /// True as soon as watches must end.
     closing: tokio::sync::watch::Sender<bool>,
     options: Options,
 }
 
 /// What can be chosen about a server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// Whether dependents of removed objects are removed, and the `foregroundDeletion` and `orphan` finalizers are
-    /// worked off. Default: true. Without it the server behaves as an API server without its controller manager.
+    /// worked off, and cluster roles that are made of others follow them. Default: true. Without it the server behaves
+    /// as an API server without its controller manager.
     pub collect_garbage: bool,
 }
 
@@ -82,6 +88,13 @@ impl Default for Options {
             collect_garbage: true,
         }
     }
+}
+
+/// Returns what is there from the start.
+fn seed(now: crate::time::Timestamp) -> Vec<(Key, Value)> {
+    let mut seed = namespaces::seed(now);
+    seed.extend(authorize::default_policy::seed(now));
+    seed
 }
 
 impl std::fmt::Debug for Server {
@@ -109,13 +122,14 @@ impl Server {
     pub async fn open_with(dir: &Path, clock: Arc<dyn Clock>, options: Options) -> Result<Self, OpenError> {
         let dir = dir.to_owned();
         let opened = tokio::task::spawn_blocking(move || {
-            let store = Store::open(&dir, namespaces::seed(clock.now()))?;
+            let store = Store::open(&dir, seed(clock.now()))?;
             Ok(Self::new(store, clock, options))
         });
         let server = opened.await.map_err(|e| OpenError::Unreadable {
             file: "the state".to_owned(),
             source: e.into(),
         })??;
+        server.complete_policy().await;
         server.resume();
         Ok(server)
     }
@@ -127,13 +141,14 @@ impl Server {
 
     /// [`Server::in_memory`] with options.
     pub fn in_memory_with(clock: Arc<dyn Clock>, options: Options) -> Self {
-        let store = Store::in_memory(namespaces::seed(clock.now()));
+        let store = Store::in_memory(seed(clock.now()));
         Self::new(store, clock, options)
     }
 
     fn new(store: Store, clock: Arc<dyn Clock>, options: Options) -> Self {
         let closing = tokio::sync::watch::Sender::new(false);
         let inner = Inner {
+            rights: Rights::new(&store),
             store,
             registry: RwLock::new(Registry::builtin()),
             clock,
@@ -260,6 +275,7 @@ impl Server {
         } else {
             self.after_write(stored);
         }
+        self.after_role(stored);
     }
 
     /// Takes up what a process that died left unfinished.
@@ -270,6 +286,7 @@ impl Server {
         if !self.0.options.collect_garbage {
             return;
         }
+        self.spawn_aggregate();
         for uid in self.store().absent_owners() {
             self.spawn_collect(uid);
         }

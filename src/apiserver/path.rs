@@ -33,8 +33,9 @@ pub(crate) struct ResourcePath {
 
 /// Takes a path (without the query) apart.
 pub(crate) fn parse(path: &str) -> Target {
-    let decoded: Vec<String> = path.trim_matches('/').split('/').map(percent_decode).collect();
-    let parts: Vec<&str> = decoded.iter().map(String::as_str).collect();
+    // Decoded first, as rights are decided on the same path.
+    let decoded = percent_decode(path);
+    let parts: Vec<&str> = decoded.trim_matches('/').split('/').collect();
     let (group, version, rest) = match parts.as_slice() {
         ["api"] => return Target::CoreVersions,
         ["apis"] => return Target::Groups,
@@ -155,7 +156,8 @@ mod tests {
 
     #[test]
     fn percent_signs_are_undone_once() {
-        assert_eq!(resource("/api/v1/nodes/a%2Fb")[4], "a/b");
+        assert_eq!(resource("/api/v1/nodes/a%2Fb")[4..], ["a", "b"]);
+        assert_eq!(resource("/api/v1/nodes/a%252Fb")[4], "a%2Fb");
         assert_eq!(percent_decode("%zz%4%+f%-1"), "%zz%4%+f%-1");
         assert_eq!(
             query("labelSelector=a%3D2&x"),

@@ -1,71 +1,133 @@
 //! Answers to the kinds that only ask: who am I, may I do this, whose token is this. Nothing is stored.
-//! There are no rights to give: whoever is known may do everything (see `auth`).
+//! Who may do what, `authorize` decides.
 
 use serde_json::{Value, json};
 
+use super::Server;
 use super::auth::{Tokens, UserInfo};
+use super::authorize::bindings::problems_text;
+use super::authorize::rule::Rule;
+use super::request::RequestInfo;
 use super::schema::FieldError;
+use super::status::ApiError;
 
-const ANONYMOUS: &str = "system:anonymous";
+/// Who answers, and whom.
+pub(crate) struct Asked<'a> {
+    pub(crate) server: &'a Server,
+    /// Who asks.
+    pub(crate) user: &'a UserInfo,
+    /// The tokens that the listener knows.
+    pub(crate) tokens: &'a Tokens,
+}
 
-/// Answers a review of this kind. `object` has been decoded; `user` is who asks; `tokens` are those the server knows.
+/// Answers a review of this kind in an API group. `object` has been decoded.
 ///
 /// # Errors
 /// What is wrong with the question.
-pub fn answer(
-    kind: &str,
-    object: &Value,
-    user: &UserInfo,
-    tokens: &Tokens,
-) -> Result<Value, Vec<FieldError>> {
+pub(crate) fn answer(asked: &Asked<'_>, group: &str, kind: &str, object: &Value) -> Result<Value, ApiError> {
+    // Reviews are checked in a form that has no kind.
+    let refuse = |errors: Vec<FieldError>| match errors.as_slice() {
+        [] => Ok(()),
+        errors => Err(ApiError::invalid_kind(group, "", "", errors)),
+    };
     let mut answer = object.clone();
     let spec = object.get("spec").cloned().unwrap_or_else(|| json!({}));
     answer["status"] = match kind {
         "SelfSubjectAccessReview" => {
             refuse(check_attributes(&spec))?;
-            json!({"allowed": true})
+            decided(asked, asked.user, &spec)
         }
         "SubjectAccessReview" | "LocalSubjectAccessReview" => {
             let mut errors = check_attributes(&spec);
-            let (name, groups) = (
-                spec["user"].as_str().unwrap_or_default(),
-                spec["groups"].as_array(),
-            );
-            if name.is_empty() && groups.is_none_or(Vec::is_empty) {
-                errors.push(FieldError::invalid(
-                    "spec.user",
-                    name,
-                    "at least one of user or group must be specified",
-                ));
-            }
+            errors.extend(check_subject(&spec));
             if kind == "LocalSubjectAccessReview" {
                 errors.extend(check_namespace(object, &spec));
             }
             refuse(errors)?;
-            json!({"allowed": name != ANONYMOUS})
+            decided(asked, &subject(&spec), &spec)
         }
-        "SelfSubjectRulesReview" => json!({
-            "incomplete": false,
-            "nonResourceRules": [{"nonResourceURLs": ["*"], "verbs": ["*"]}],
-            "resourceRules": [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}],
-        }),
+        "SelfSubjectRulesReview" => {
+            let namespace = spec["namespace"].as_str().unwrap_or_default();
+            if namespace.is_empty() {
+                return Err(ApiError::bad_request("no namespace on request"));
+            }
+            // Nothing of the question is given back.
+            answer["spec"] = json!({});
+            answer["metadata"] = json!({});
+            rules(asked, namespace)
+        }
         "TokenReview" => {
             let token = spec["token"].as_str().unwrap_or_default();
             if token.is_empty() {
-                return Err(vec![FieldError::required("spec.token", "")]);
+                refuse(vec![FieldError::required("spec.token", "")])?;
             }
-            match tokens.authenticate(token) {
+            match asked.tokens.authenticate(token) {
                 Some(owner) => json!({"authenticated": true, "user": shown(&owner)}),
                 None => json!({"user": {}, "error": "invalid bearer token"}),
             }
         }
-        _ => json!({"userInfo": shown(user)}),
+        _ => json!({"userInfo": shown(asked.user)}),
     };
     Ok(answer)
 }
 
-fn refuse(errors: Vec<FieldError>) -> Result<(), Vec<FieldError>> {
-    if errors.is_empty() { Ok(()) } else { Err(errors) }
+/// Says whether a user may do what a question is about.
+fn decided(asked: &Asked<'_>, user: &UserInfo, spec: &Value) -> Value {
+    let decision = asked.server.decide(user, &attributes(spec));
+    let mut status = json!({"allowed": decision.allowed});
+    if !decision.reason.is_empty() {
+        status["reason"] = decision.reason.into();
+    }
+    status
+}
+
+/// Returns what a question is about.
+fn attributes(spec: &Value) -> RequestInfo {
+    let text = |value: &Value, field: &str| value[field].as_str().unwrap_or_default().to_owned();
+    let resource = &spec["resourceAttributes"];
+    if resource.is_null() {
+        let other = &spec["nonResourceAttributes"];
+        return RequestInfo {
+            path: text(other, "path"),
+            verb: text(other, "verb"),
+            ..RequestInfo::default()
+        };
+    }
+    RequestInfo {
+        is_resource: true,
+        path: String::new(),
+        verb: text(resource, "verb"),
+        group: text(resource, "group"),
+        namespace: text(resource, "namespace"),
+        resource: text(resource, "resource"),
+        subresource: text(resource, "subresource"),
+        name: text(resource, "name"),
+    }
+}
+
+/// Returns whom a question is about: in no groups but those that it names.
+fn subject(spec: &Value) -> UserInfo {
+    let groups = spec["groups"].as_array().into_iter().flatten();
+    UserInfo {
+        name: spec["user"].as_str().unwrap_or_default().to_owned(),
+        groups: groups.filter_map(Value::as_str).map(str::to_owned).collect(),
+        ..UserInfo::anonymous()
+    }
+}
+
+/// Returns all that who asks may do in a namespace.
+fn rules(asked: &Asked<'_>, namespace: &str) -> Value {
+    let bindings = asked.server.bindings();
+    let (rules, missing) = bindings.rules_of(asked.user, namespace);
+    let (paths, resources): (Vec<_>, Vec<_>) = rules.iter().partition(|rule| rule.resources.is_empty());
+    let values = |rules: Vec<&Rule>| -> Value { rules.into_iter().map(Rule::to_value).collect() };
+    let mut status = json!({
+        "incomplete": false, "nonResourceRules": values(paths), "resourceRules": values(resources),
+    });
+    if !missing.is_empty() {
+        status["evaluationError"] = problems_text(&missing, "").into();
+    }
+    status
 }
 
 fn shown(user: &UserInfo) -> Value {
@@ -73,7 +135,19 @@ fn shown(user: &UserInfo) -> Value {
     if !user.uid.is_empty() {
         shown["uid"] = user.uid.clone().into();
     }
+    if !user.extra.is_empty() {
+        shown["extra"] = json!(user.extra);
+    }
     shown
+}
+
+fn check_subject(spec: &Value) -> Option<FieldError> {
+    let name = spec["user"].as_str().unwrap_or_default();
+    let nobody = name.is_empty() && spec["groups"].as_array().is_none_or(Vec::is_empty);
+    nobody.then(|| {
+        let why = "at least one of user or group must be specified";
+        FieldError::invalid("spec.user", name, why)
+    })
 }
 
 /// A question is about a resource or about another path, not both.
@@ -116,26 +190,28 @@ fn check_namespace(object: &Value, spec: &Value) -> Option<FieldError> {
 mod tests {
     use super::*;
 
-    fn ask(kind: &str, spec: &Value) -> Result<Value, Vec<FieldError>> {
+    use crate::time::SystemClock;
+    use std::sync::Arc;
+
+    fn ask(user: &UserInfo, kind: &str, spec: &Value) -> Result<Value, ApiError> {
+        let server = Server::in_memory(Arc::new(SystemClock));
         let mut tokens = Tokens::default();
         tokens.insert("t0ken", UserInfo::new("joe", "", Vec::new()));
-        answer(
-            kind,
-            &json!({"metadata": {}, "spec": spec}),
-            &UserInfo::admin(),
-            &tokens,
-        )
+        let asked = Asked {
+            server: &server,
+            user,
+            tokens: &tokens,
+        };
+        let group = "authorization.k8s.io";
+        answer(&asked, group, kind, &json!({"metadata": {}, "spec": spec}))
     }
 
     #[test]
     fn the_administrator_may_do_all_and_is_told_who_he_is() {
-        let review = ask(
-            "SelfSubjectAccessReview",
-            &json!({"resourceAttributes": {"verb": "get"}}),
-        )
-        .expect("answer");
+        let question = json!({"resourceAttributes": {"verb": "get"}});
+        let review = ask(&UserInfo::admin(), "SelfSubjectAccessReview", &question).expect("answer");
         assert_eq!(review["status"], json!({"allowed": true}));
-        let review = ask("SelfSubjectReview", &json!({})).expect("answer");
+        let review = ask(&UserInfo::admin(), "SelfSubjectReview", &json!({})).expect("answer");
         assert_eq!(
             review["status"]["userInfo"],
             json!({"username": "kubernetes-admin", "groups": ["system:masters", "system:authenticated"]})
@@ -143,22 +219,34 @@ mod tests {
     }
 
     #[test]
-    fn a_question_about_nothing_is_refused() {
-        let errors = ask("SelfSubjectAccessReview", &json!({})).expect_err("refused");
+    fn others_may_do_what_they_are_bound_to() {
+        let joe = UserInfo::new("joe", "", Vec::new());
+        let question = json!({"resourceAttributes": {"verb": "get", "resource": "pods"}});
+        let review = ask(&joe, "SelfSubjectAccessReview", &question).expect("answer");
+        assert_eq!(review["status"], json!({"allowed": false}));
+        let rules = ask(&joe, "SelfSubjectRulesReview", &json!({"namespace": "default"})).expect("answer");
         assert_eq!(
-            errors[0].to_string(),
-            "spec.resourceAttributes: Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified"
+            rules["status"]["resourceRules"][0]["apiGroups"],
+            json!(["authorization.k8s.io"])
         );
+        let none = ask(&joe, "SelfSubjectRulesReview", &json!({})).expect_err("refused");
+        assert_eq!((none.code(), none.message()), (400, "no namespace on request"));
+    }
+
+    #[test]
+    fn a_question_about_nothing_is_refused() {
+        let error = ask(&UserInfo::admin(), "SelfSubjectAccessReview", &json!({})).expect_err("refused");
+        let why = "spec.resourceAttributes: Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified";
+        assert!(error.message().ends_with(why), "{}", error.message());
     }
 
     #[test]
     fn tokens_are_told_apart() {
-        assert_eq!(
-            ask("TokenReview", &json!({"token": "t0ken"})).expect("answer")["status"]["user"]["username"],
-            "joe"
-        );
-        let unknown = ask("TokenReview", &json!({"token": "x"})).expect("answer");
+        let admin = UserInfo::admin();
+        let known = ask(&admin, "TokenReview", &json!({"token": "t0ken"})).expect("answer");
+        assert_eq!(known["status"]["user"]["username"], "joe");
+        let unknown = ask(&admin, "TokenReview", &json!({"token": "x"})).expect("answer");
         assert!(unknown["status"].get("authenticated").is_none());
-        assert!(ask("TokenReview", &json!({})).is_err());
+        assert!(ask(&admin, "TokenReview", &json!({})).is_err());
     }
 }

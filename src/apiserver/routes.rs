@@ -11,11 +11,14 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::Value;
 
-use super::auth::{self, Tokens, UserInfo};
+use super::auth::{Tokens, UserInfo};
+use super::authenticate::{self, Refusal};
 use super::builtin::ResourceInfo;
 use super::handlers::{self, Call, ListOptions, Query};
 use super::path::{self, ResourcePath, Target};
 use super::proto;
+use super::request::RequestInfo;
+use super::schema::go_quote;
 use super::status::{ApiError, json_response};
 use super::{Server, discovery, openapi, watch};
 
@@ -23,8 +26,9 @@ use super::{Server, discovery, openapi, watch};
 const BODY_LIMIT: usize = 3 << 20;
 
 impl Server {
-    /// Returns the routes of the server. Who asks is read from a [`UserInfo`] among the request's extensions;
-    /// requests without one are answered only on `/healthz`, `/readyz`, `/livez` and `/version`.
+    /// Returns the routes of the server. Who asks is read from a [`UserInfo`] among the request's extensions, or from its
+    /// bearer token, looked up in [`Tokens`] there; requests with neither are answered only on `/healthz`, `/readyz`,
+    /// `/livez` and `/version`, those with a wrong token nowhere.
     pub fn router(&self) -> Router {
         Router::new().fallback(answer).with_state(self.clone())
     }
@@ -37,15 +41,22 @@ async fn answer(State(server): State<Server>, request: Request) -> Response {
         .unwrap_or_else(IntoResponse::into_response)
 }
 
+/// Who asks, whether he may, and only then what for.
 async fn route(server: &Server, parts: Parts, body: Body) -> Result<Response, ApiError> {
-    let text = parts.uri.path();
-    let user = match parts.extensions.get::<UserInfo>() {
-        Some(user) => user.clone(),
-        None if auth::is_open(text) => {
-            UserInfo::new("system:anonymous", "", vec!["system:unauthenticated".to_owned()])
-        }
-        None => return Err(ApiError::unauthorized()),
+    let what = RequestInfo::of(
+        &parts.method,
+        parts.uri.path(),
+        parts.uri.query().unwrap_or_default(),
+    );
+    let user = match authenticate::acting(server, authenticate::who(&parts)?, &parts.headers) {
+        Ok(user) => user,
+        Err(Refusal::Forbidden(error)) => return Ok(refused(error, &parts).await),
+        Err(Refusal::Senseless(why)) => return Ok(broken(&what.path, &why)),
     };
+    if let Err(error) = server.authorize(&user, &what) {
+        return Ok(refused(error, &parts).await);
+    }
+    let text = parts.uri.path();
     match path::parse(text) {
         Target::Resource(path) if proto::wanted(accept_of(&parts.headers)) => {
             let query = Query(path::query(parts.uri.query().unwrap_or_default()));
@@ -61,6 +72,31 @@ async fn route(server: &Server, parts: Parts, body: Body) -> Result<Response, Ap
         Target::Other => Ok(other(text)),
         target => Ok(discover(server, &target, &parts)),
     }
+}
+
+/// Answers a request that is not allowed.
+async fn refused(error: ApiError, parts: &Parts) -> Response {
+    let mut response = error.into_response();
+    response.headers_mut().insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    if proto::wanted(accept_of(&parts.headers)) {
+        return proto::respond(response, false).await;
+    }
+    response
+}
+
+/// Answers a request that cannot be understood before anybody has looked at what it is about.
+fn broken(path: &str, why: &str) -> Response {
+    let message = format!("Internal Server Error: {}: {why}\n", go_quote(path));
+    let plain = "text/plain; charset=utf-8";
+    let mut response = text(StatusCode::INTERNAL_SERVER_ERROR, plain, message.into());
+    response.headers_mut().insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    response
 }
 
 fn other(path: &str) -> Response {

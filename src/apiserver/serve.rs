@@ -12,7 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use tower::{Service, ServiceExt};
 
 use super::Server;
-use super::auth::{self, Tokens, UserInfo};
+use super::auth::{Tokens, UserInfo};
 
 /// How long a client may take to say hello.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -102,15 +102,7 @@ impl Connection {
         let router = self.server.router();
         let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
             let mut request = request.map(Body::new);
-            let known = user.clone().or_else(|| {
-                let header = request
-                    .headers()
-                    .get(http::header::AUTHORIZATION)?
-                    .to_str()
-                    .ok()?;
-                tokens.authenticate(auth::bearer(header)?)
-            });
-            if let Some(user) = known {
+            if let Some(user) = user.clone() {
                 request.extensions_mut().insert(user);
             }
             request.extensions_mut().insert(Arc::clone(&tokens));

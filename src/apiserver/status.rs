@@ -7,7 +7,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 
 use super::builtin::ResourceInfo;
-use super::schema::FieldError;
+use super::schema::{FieldError, go_quote};
 
 /// An error as the API tells it.
 #[derive(Debug, Clone)]
@@ -233,6 +233,21 @@ impl ApiError {
     pub(crate) fn forbidden(info: &ResourceInfo, name: &str, why: &str) -> Self {
         let message = format!("{} {name:?} is forbidden: {why}", info.group_resource());
         Self::new(403, "Forbidden", message).about_resource(info, name)
+    }
+
+    /// Who asks may not do what he asks for. Without a resource it is a path.
+    pub(crate) fn not_allowed(group: &str, resource: &str, name: &str, why: &str) -> Self {
+        let qualified = if group.is_empty() {
+            resource.to_owned()
+        } else {
+            format!("{resource}.{group}")
+        };
+        let message = match (resource, name) {
+            ("", _) => format!("forbidden: {why}"),
+            (_, "") => format!("{qualified} is forbidden: {why}"),
+            _ => format!("{qualified} {} is forbidden: {why}", go_quote(name)),
+        };
+        Self::new(403, "Forbidden", message).about(group, resource, name)
     }
 
     /// The namespace is being removed and takes no new objects.

@@ -2,7 +2,7 @@
 
 use axum::response::Response;
 
-use super::super::reviews;
+use super::super::reviews::{self, Asked};
 use super::super::status::ApiError;
 use super::options::{WriteKind, WriteOptions};
 use super::write::{Target, check_namespace, track};
@@ -14,8 +14,11 @@ pub(crate) fn review(call: &Call) -> Result<Response, ApiError> {
     let mut object = body::object(call, options.validation)?;
     check_namespace(call, &mut object)?;
     track(call, Target::MAIN, &options.manager, None, &mut object);
-    let answer = reviews::answer(&call.info.kind, &object, &call.user, &call.tokens)
-        // Reviews are checked in a form that has no kind.
-        .map_err(|errors| ApiError::invalid_kind(&call.info.group, "", "", &errors))?;
+    let asked = Asked {
+        server: &call.server,
+        user: &call.user,
+        tokens: &call.tokens,
+    };
+    let answer = reviews::answer(&asked, &call.info.group, &call.info.kind, &object)?;
     Ok(render::answer(call, 201, &answer, render::Form::Object))
 }

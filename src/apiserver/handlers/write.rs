@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::response::Response;
 use serde_json::Value;
 
+use super::super::authorize::{escalation, signers};
 use super::super::builtin::{Part, ResourceInfo};
 use super::super::object::meta;
 use super::super::schema::FieldError;
@@ -17,7 +18,7 @@ use super::options::{WriteKind, WriteOptions};
 use super::{ATTEMPTS, Call, body, delete, load, render, to_stored, write_error};
 
 /// Certificate requests, in the store.
-pub(super) const SIGNING_REQUESTS: &str = "certificatesigningrequests.certificates.k8s.io";
+pub(crate) const SIGNING_REQUESTS: &str = "certificatesigningrequests.certificates.k8s.io";
 /// Tries to find a free generated name.
 const NAME_ATTEMPTS: usize = 8;
 
@@ -138,6 +139,7 @@ pub(crate) async fn create(call: &Call) -> Result<Response, ApiError> {
 pub(crate) async fn create_object(call: &Call, mut object: Value, dry_run: bool) -> Result<Left, ApiError> {
     let (server, info) = (&call.server, &*call.info);
     server.admit_to_namespace(info, &call.path.namespace, meta::name(&object))?;
+    escalation::check(call, &object, None)?;
     if !matches!(meta::text(&object, "resourceVersion"), "" | "0") {
         return Err(ApiError::plain_500(
             "resourceVersion should not be set on objects to be created",
@@ -207,6 +209,9 @@ fn say_who_asks(call: &Call, object: &mut Value) {
         spec.insert("groups".to_owned(), user.groups.clone().into());
         if !user.uid.is_empty() {
             spec.insert("uid".to_owned(), user.uid.clone().into());
+        }
+        if !user.extra.is_empty() {
+            spec.insert("extra".to_owned(), serde_json::json!(user.extra));
         }
     }
 }
@@ -359,6 +364,8 @@ pub(crate) async fn guaranteed(
             }
         };
         let mut new = make(Some(&live))?;
+        escalation::check(call, &new, Some(&live))?;
+        signers::check(call, &new, &live)?;
         check_version(info, &path.name, &mut new, stored.version)?;
         finish(info, target, &mut new, &live)?;
         if options.dry_run || is_unchanged(&new, &live, stored.empties()) {

@@ -19,6 +19,7 @@ mod owners;
 mod patches;
 mod protobuf;
 mod recordings;
+mod rights;
 mod serving;
 mod speed;
 mod watches;

@@ -101,6 +101,27 @@ async fn only_known_clients_are_let_in() {
         code(ask(served.client(json!({"token": "another"})).await).await),
         401
     );
+    // A wrong token opens nothing, not even what is open to everybody.
+    let wrong = served.client(json!({"token": "another"})).await;
+    for path in ["/healthz", "/version", "/api"] {
+        let request = http::Request::get(path).body(Vec::new()).unwrap();
+        assert_eq!(code(wrong.request::<Value>(request).await), 401, "{path}");
+    }
+    // Who is known has the rights that everybody has.
+    let robot = served.client(json!({"token": "a-token"})).await;
+    for (path, allowed) in [
+        ("/api", true),
+        ("/api/v1/namespaces", false),
+        ("/nonsense", false),
+    ] {
+        let request = http::Request::get(path).body(Vec::new()).unwrap();
+        let outcome = robot.request::<Value>(request).await;
+        if allowed {
+            outcome.unwrap();
+        } else {
+            assert_eq!(code(outcome), 403, "{path}");
+        }
+    }
     let nobody = served.client(json!({})).await;
     assert_eq!(code(ask(nobody.clone()).await), 401);
     for open in ["/healthz", "/readyz", "/livez", "/version"] {

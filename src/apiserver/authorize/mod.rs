@@ -1,0 +1,144 @@
+//! Who may do what. Members of `system:masters` may do everything, for all others the stored roles and bindings decide.
+//! It is asked after a client is known and before anything looks for what it wants, so a refusal tells nothing of what is there.
+
+pub(crate) mod aggregate;
+pub(crate) mod bindings;
+pub(crate) mod default_policy;
+pub(crate) mod escalation;
+pub(crate) mod rule;
+pub(crate) mod signers;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch::Receiver;
+
+use self::bindings::{Bindings, CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ROLE_BINDINGS, ROLES, problems_text};
+use super::Server;
+use super::auth::UserInfo;
+use super::request::RequestInfo;
+use super::schema::go_quote;
+use super::status::ApiError;
+use super::store::Store;
+
+/// Whether somebody may do something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Decision {
+    pub(crate) allowed: bool,
+    /// Why, as far as there is something to say.
+    pub(crate) reason: String,
+}
+
+/// The bindings of the moment. They are read again when one of them, or a role, has changed and somebody asks.
+pub(crate) struct Rights(Mutex<Known>);
+
+struct Known {
+    changes: [Receiver<u64>; 4],
+    bindings: Option<Arc<Bindings>>,
+}
+
+impl Rights {
+    /// Reads nothing yet.
+    pub(crate) fn new(store: &Store) -> Self {
+        let resources = [ROLES, CLUSTER_ROLES, ROLE_BINDINGS, CLUSTER_ROLE_BINDINGS];
+        Self(Mutex::new(Known {
+            changes: resources.map(|resource| store.subscribe(resource)),
+            bindings: None,
+        }))
+    }
+
+    /// Returns the bindings as they are now.
+    fn bindings(&self, store: &Store) -> Arc<Bindings> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut is_old = false;
+        for change in &mut known.changes {
+            // Seen before it is read: what changes meanwhile is read the next time.
+            if change.has_changed().unwrap_or(false) {
+                change.borrow_and_update();
+                is_old = true;
+            }
+        }
+        match &known.bindings {
+            Some(bindings) if !is_old => Arc::clone(bindings),
+            _ => {
+                let bindings = Arc::new(Bindings::read(store));
+                known.bindings = Some(Arc::clone(&bindings));
+                bindings
+            }
+        }
+    }
+}
+
+impl Server {
+    /// Returns the roles and bindings as they are now.
+    pub(crate) fn bindings(&self) -> Arc<Bindings> {
+        self.0.rights.bindings(self.store())
+    }
+
+    /// Says whether a user may do something.
+    pub(crate) fn decide(&self, user: &UserInfo, what: &RequestInfo) -> Decision {
+        if user.is_admin() {
+            return Decision {
+                allowed: true,
+                reason: String::new(),
+            };
+        }
+        let (mut granted, mut problems) = (None, Vec::new());
+        let bindings = self.bindings();
+        bindings.visit(user, &what.namespace, |seen| {
+            match seen {
+                Ok((source, rule)) if rule.allows(what) => {
+                    granted = Some(format!("RBAC: allowed by {source}"));
+                }
+                Ok(_) => {}
+                Err(missing) => problems.push(missing),
+            }
+            granted.is_none()
+        });
+        let allowed = granted.is_some();
+        let reason = granted.unwrap_or_else(|| match problems_text(&problems, "") {
+            none if none.is_empty() => none,
+            problems => format!("RBAC: {problems}"),
+        });
+        Decision { allowed, reason }
+    }
+
+    /// Refuses what a user may not do, in the words of kube-apiserver.
+    ///
+    /// # Errors
+    /// The user may not do it.
+    pub(crate) fn authorize(&self, user: &UserInfo, what: &RequestInfo) -> Result<(), ApiError> {
+        let decision = self.decide(user, what);
+        if decision.allowed {
+            return Ok(());
+        }
+        let mut why = refusal(user, what);
+        if !decision.reason.is_empty() {
+            why = format!("{why}: {}", decision.reason);
+        }
+        Err(ApiError::not_allowed(
+            &what.group,
+            &what.resource,
+            &what.name,
+            &why,
+        ))
+    }
+}
+
+fn refusal(user: &UserInfo, what: &RequestInfo) -> String {
+    let (user, verb) = (go_quote(&user.name), &what.verb);
+    if !what.is_resource {
+        return format!("User {user} cannot {verb} path {}", go_quote(&what.path));
+    }
+    let resource = if what.subresource.is_empty() {
+        what.resource.clone()
+    } else {
+        format!("{}/{}", what.resource, what.subresource)
+    };
+    let place = if what.namespace.is_empty() {
+        "at the cluster scope".to_owned()
+    } else {
+        format!("in the namespace {}", go_quote(&what.namespace))
+    };
+    let (resource, group) = (go_quote(&resource), go_quote(&what.group));
+    format!("User {user} cannot {verb} resource {resource} in API group {group} {place}")
+}

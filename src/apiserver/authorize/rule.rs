@@ -1,0 +1,284 @@
+//! One rule of a role: what it allows, and whether others together cover it, as kube-apiserver decides (its packages
+//! `apis/rbac/v1` and `component-helpers/auth/rbac/validation`). It must not know who has the rule.
+
+use serde_json::{Value, json};
+
+use super::super::request::RequestInfo;
+use super::super::schema::go_quote;
+
+/// A rule. Either groups and resources are there, or paths.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Rule {
+    pub(crate) verbs: Vec<String>,
+    pub(crate) groups: Vec<String>,
+    pub(crate) resources: Vec<String>,
+    /// Empty: objects of any name.
+    pub(crate) names: Vec<String>,
+    pub(crate) paths: Vec<String>,
+}
+
+fn texts(value: &Value) -> Vec<String> {
+    let items = value.as_array().into_iter().flatten();
+    items.filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+fn has(list: &[String], wanted: &str) -> bool {
+    list.iter().any(|item| item == wanted)
+}
+
+/// Says whether `list` has all that is wanted, or stands for everything.
+fn has_all(list: &[String], wanted: &[String]) -> bool {
+    has(list, "*") || wanted.iter().all(|item| has(list, item))
+}
+
+/// Says whether a path with a star at its end, or a whole one, takes in another.
+fn path_covers(own: &str, other: &str) -> bool {
+    own == other || (own.ends_with('*') && other.starts_with(own.trim_end_matches('*')))
+}
+
+impl Rule {
+    /// Reads a rule of a role.
+    pub(crate) fn read(value: &Value) -> Self {
+        Self {
+            verbs: texts(&value["verbs"]),
+            groups: texts(&value["apiGroups"]),
+            resources: texts(&value["resources"]),
+            names: texts(&value["resourceNames"]),
+            paths: texts(&value["nonResourceURLs"]),
+        }
+    }
+
+    /// Reads the rules of a role.
+    pub(crate) fn read_all(role: &Value) -> Vec<Self> {
+        let rules = role["rules"].as_array().into_iter().flatten();
+        rules.map(Self::read).collect()
+    }
+
+    /// Returns the rule as it stands in a role.
+    pub(crate) fn to_value(&self) -> Value {
+        let mut value = json!({"verbs": self.verbs});
+        let fields = [
+            ("apiGroups", &self.groups),
+            ("resources", &self.resources),
+            ("resourceNames", &self.names),
+            ("nonResourceURLs", &self.paths),
+        ];
+        for (name, list) in fields {
+            if !list.is_empty() {
+                value[name] = json!(list);
+            }
+        }
+        value
+    }
+
+    /// Says whether the rule allows a request.
+    pub(crate) fn allows(&self, what: &RequestInfo) -> bool {
+        let verb = self.verbs.iter().any(|v| v == "*" || *v == what.verb);
+        if !what.is_resource {
+            return verb && self.paths.iter().any(|path| path_covers(path, &what.path));
+        }
+        verb && self.groups.iter().any(|g| g == "*" || *g == what.group)
+            && self.resources.iter().any(|own| resource_matches(own, what))
+            && (self.names.is_empty() || has(&self.names, &what.name))
+    }
+
+    /// Takes the rule apart into rules of one verb for one thing each.
+    fn parts(&self) -> Vec<Self> {
+        let one = |text: &str| vec![text.to_owned()];
+        let mut parts = Vec::new();
+        for group in &self.groups {
+            for resource in &self.resources {
+                for verb in &self.verbs {
+                    let part = Self {
+                        verbs: one(verb),
+                        groups: one(group),
+                        resources: one(resource),
+                        ..Self::default()
+                    };
+                    if self.names.is_empty() {
+                        parts.push(part);
+                        continue;
+                    }
+                    parts.extend(self.names.iter().map(|name| Self {
+                        names: one(name),
+                        ..part.clone()
+                    }));
+                }
+            }
+        }
+        for path in &self.paths {
+            parts.extend(self.verbs.iter().map(|verb| Self {
+                verbs: one(verb),
+                paths: one(path),
+                ..Self::default()
+            }));
+        }
+        parts
+    }
+
+    /// Says whether the rule allows all that a part of another one does.
+    fn covers(&self, part: &Self) -> bool {
+        let names = if part.names.is_empty() {
+            self.names.is_empty()
+        } else {
+            self.names.is_empty() || part.names.iter().all(|name| has(&self.names, name))
+        };
+        let resource = |wanted: &String| {
+            has(&self.resources, wanted)
+                || wanted
+                    .split_once('/')
+                    .is_some_and(|(_, sub)| !sub.is_empty() && has(&self.resources, &format!("*/{sub}")))
+        };
+        let path = |wanted: &String| self.paths.iter().any(|own| path_covers(own, wanted));
+        names
+            && has_all(&self.verbs, &part.verbs)
+            && has_all(&self.groups, &part.groups)
+            && (has(&self.resources, "*") || part.resources.iter().all(resource))
+            && part.paths.iter().all(path)
+    }
+
+    /// Says whether the rule is about all objects of one resource, or one object.
+    fn is_simple(&self) -> bool {
+        self.groups.len() == 1 && self.resources.len() == 1 && self.names.len() <= 1 && self.paths.is_empty()
+    }
+
+    /// Returns the rule as messages show it.
+    pub(crate) fn describe(&self) -> String {
+        let fields = [
+            ("APIGroups", &self.groups),
+            ("Resources", &self.resources),
+            ("NonResourceURLs", &self.paths),
+            ("ResourceNames", &self.names),
+            ("Verbs", &self.verbs),
+        ];
+        let shown: Vec<String> = fields
+            .iter()
+            .filter(|(_, list)| !list.is_empty())
+            .map(|(name, list)| format!("{name}:{}", quoted_list(list)))
+            .collect();
+        format!("{{{}}}", shown.join(", "))
+    }
+}
+
+/// Says whether a resource of a rule is that of a request: `pods`, `pods/log`, `*/log` or `*`.
+fn resource_matches(own: &str, what: &RequestInfo) -> bool {
+    if own == "*" {
+        return true;
+    }
+    if what.subresource.is_empty() {
+        return own == what.resource;
+    }
+    own.split_once('/').is_some_and(|(resource, sub)| {
+        sub == what.subresource && (resource == "*" || resource == what.resource)
+    })
+}
+
+/// Returns a list as Go writes it with `%q`.
+pub(crate) fn quoted_list(list: &[String]) -> String {
+    let quoted: Vec<String> = list.iter().map(|item| go_quote(item)).collect();
+    format!("[{}]", quoted.join(" "))
+}
+
+/// Returns what of `wanted` the rules in `own` do not allow, rules about one resource put together.
+pub(crate) fn missing(own: &[Rule], wanted: &[Rule]) -> Vec<Rule> {
+    let parts = wanted.iter().flat_map(Rule::parts);
+    let uncovered = parts.filter(|part| !own.iter().any(|rule| rule.covers(part)));
+    let mut compact: Vec<Rule> = Vec::new();
+    for part in uncovered {
+        let same = |rule: &&mut Rule| {
+            rule.is_simple()
+                && part.is_simple()
+                && (&rule.groups, &rule.resources, &rule.names)
+                    == (&part.groups, &part.resources, &part.names)
+        };
+        match compact.iter_mut().find(same) {
+            Some(rule) => rule.verbs.extend(part.verbs),
+            None => compact.push(part),
+        }
+    }
+    compact
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(verbs: &[&str], groups: &[&str], resources: &[&str], names: &[&str], paths: &[&str]) -> Rule {
+        Rule::read(
+            &json!({"verbs": verbs, "apiGroups": groups, "resources": resources, "resourceNames": names, "nonResourceURLs": paths}),
+        )
+    }
+
+    fn asked(verb: &str, resource: &str, subresource: &str, name: &str) -> RequestInfo {
+        RequestInfo {
+            is_resource: true,
+            verb: verb.to_owned(),
+            resource: resource.to_owned(),
+            subresource: subresource.to_owned(),
+            name: name.to_owned(),
+            ..RequestInfo::default()
+        }
+    }
+
+    #[test]
+    fn resources_and_subresources_are_told_apart() {
+        let pods = rule(&["get"], &[""], &["pods"], &[], &[]);
+        assert!(pods.allows(&asked("get", "pods", "", "p")));
+        assert!(!pods.allows(&asked("list", "pods", "", "")));
+        assert!(!pods.allows(&asked("get", "pods", "log", "p")));
+        let logs = rule(&["get"], &[""], &["*/log"], &[], &[]);
+        assert!(logs.allows(&asked("get", "pods", "log", "p")));
+        assert!(!logs.allows(&asked("get", "pods", "status", "p")));
+        assert!(!logs.allows(&asked("get", "pods", "", "p")));
+        let all = rule(&["*"], &["*"], &["*"], &[], &[]);
+        assert!(all.allows(&asked("watch", "pods", "log", "p")));
+    }
+
+    #[test]
+    fn names_need_a_name_in_the_request() {
+        let one = rule(&["get", "list"], &[""], &["pods"], &["p"], &[]);
+        assert!(one.allows(&asked("get", "pods", "", "p")));
+        assert!(!one.allows(&asked("get", "pods", "", "q")));
+        assert!(!one.allows(&asked("list", "pods", "", "")));
+        assert!(one.allows(&asked("list", "pods", "", "p")));
+    }
+
+    #[test]
+    fn paths_may_end_in_a_star() {
+        let path = |path: &str| RequestInfo {
+            path: path.to_owned(),
+            verb: "get".to_owned(),
+            ..RequestInfo::default()
+        };
+        let rule = rule(&["get"], &[], &[], &[], &["/healthz", "/api/*"]);
+        assert!(rule.allows(&path("/healthz")));
+        assert!(!rule.allows(&path("/healthz/etcd")));
+        assert!(rule.allows(&path("/api/v1")));
+        assert!(!rule.allows(&path("/api")));
+    }
+
+    #[test]
+    fn what_is_missing_is_put_together_by_resource() {
+        let own = [rule(&["get"], &["*"], &["pods", "*/scale"], &[], &[])];
+        let wanted = [
+            rule(&["get", "list", "watch"], &[""], &["pods"], &[], &[]),
+            rule(&["get"], &["apps"], &["deployments/scale"], &["d"], &[]),
+            rule(&["get"], &[], &[], &[], &["/metrics"]),
+        ];
+        let described: Vec<String> = missing(&own, &wanted).iter().map(Rule::describe).collect();
+        assert_eq!(
+            described,
+            [
+                r#"{APIGroups:[""], Resources:["pods"], Verbs:["list" "watch"]}"#,
+                r#"{NonResourceURLs:["/metrics"], Verbs:["get"]}"#
+            ]
+        );
+        // A right to one object is no right to all of them.
+        let named = [rule(&["get"], &[""], &["pods"], &["p"], &[])];
+        assert_eq!(
+            missing(&named, &[rule(&["get"], &[""], &["pods"], &[], &[])]).len(),
+            1
+        );
+        assert!(missing(&[rule(&["*"], &["*"], &["*"], &[], &[])], &wanted[..2]).is_empty());
+    }
+}
