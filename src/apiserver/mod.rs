@@ -9,8 +9,8 @@
 //! - `exec`, `attach`, `port-forward`, `log` and `proxy`: it does not reach into nodes;
 //! - controllers of workloads: a Deployment is stored, nobody makes Pods of it;
 //! - service account tokens, quotas, limit ranges, priority and preemption;
-//! - a history longer than five minutes, or than 1024 changes of a resource that take more than 4 MiB (8192 in any case): older watches
-//!   are told to list again (410);
+//! - a history longer than five minutes, or than 1024 changes of a resource that take more than 4 MiB (10,000 in any case;
+//!   [`Options::history`]): older watches are told to list again (410);
 //! - more than one server on one state folder.
 //!
 //! Limits: a request body has at most 3 MiB, an object that a patch makes as well.
@@ -48,8 +48,8 @@ use serde_json::Value;
 
 use self::authorize::Rights;
 use self::builtin::Registry;
-pub use self::store::OpenError;
 use self::store::{Change, Expect, Key, Store, Stored, WriteError};
+pub use self::store::{History, OpenError};
 use crate::time::Clock;
 
 /// Store key of custom resource definitions.
@@ -80,12 +80,15 @@ pub struct Options {
     /// worked off, and cluster roles that are made of others follow them. Default: true. Without it the server behaves
     /// as an API server without its controller manager.
     pub collect_garbage: bool,
+    /// How much of the past is remembered.
+    pub history: History,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
             collect_garbage: true,
+            history: History::default(),
         }
     }
 }
@@ -122,7 +125,7 @@ impl Server {
     pub async fn open_with(dir: &Path, clock: Arc<dyn Clock>, options: Options) -> Result<Self, OpenError> {
         let dir = dir.to_owned();
         let opened = tokio::task::spawn_blocking(move || {
-            let store = Store::open(&dir, seed(clock.now()))?;
+            let store = Store::open(&dir, seed(clock.now()), options.history)?;
             Ok(Self::new(store, clock, options))
         });
         let server = opened.await.map_err(|e| OpenError::Unreadable {
@@ -141,7 +144,7 @@ impl Server {
 
     /// [`Server::in_memory`] with options.
     pub fn in_memory_with(clock: Arc<dyn Clock>, options: Options) -> Self {
-        let store = Store::in_memory(seed(clock.now()));
+        let store = Store::in_memory(seed(clock.now()), options.history);
         Self::new(store, clock, options)
     }
 

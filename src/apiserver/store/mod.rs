@@ -5,6 +5,11 @@
 //! database in one transaction, and only when that is on disk makes them visible and answers. Reads are served
 //! from memory and never wait for the disk.
 
+#[cfg(test)]
+mod crash_tests;
+mod file;
+mod format;
+mod overlay;
 mod state;
 mod stored;
 mod uid;
@@ -18,6 +23,7 @@ use std::thread::JoinHandle;
 use serde_json::Value;
 use tokio::sync::{oneshot, watch};
 
+pub use self::state::History;
 use self::state::State;
 pub(crate) use self::state::{Event, EventKind, Expired};
 use self::stored::Draft;
@@ -40,6 +46,14 @@ pub enum OpenError {
         found: u64,
         /// Newest format that this release reads.
         known: u64,
+    },
+    /// The file is not as it was left. Nothing in it was changed.
+    #[error("the state in {file} is damaged: {what}; it was left as it is")]
+    Damaged {
+        /// The database file.
+        file: String,
+        /// What is wrong with it.
+        what: String,
     },
     /// The file cannot be read.
     #[error("cannot read the state in {file}")]
@@ -121,18 +135,18 @@ impl Drop for Inner {
 
 impl Store {
     /// Opens the store in `dir`, and makes it if there is none. Objects of `seed` that are not there are made. Blocks.
-    pub(crate) fn open(dir: &Path, seed: Vec<(Key, Value)>) -> Result<Self, OpenError> {
+    pub(crate) fn open(dir: &Path, seed: Vec<(Key, Value)>, history: History) -> Result<Self, OpenError> {
         std::fs::create_dir_all(dir).map_err(|source| OpenError::Folder {
             dir: dir.display().to_string(),
             source,
         })?;
-        let (writer, state) = Writer::open(&dir.join("state.redb"))?;
+        let (writer, state) = Writer::open(&dir.join("state.redb"), history)?;
         Ok(Self::start(writer, state, seed))
     }
 
     /// Makes a store that is gone when it is dropped.
-    pub(crate) fn in_memory(seed: Vec<(Key, Value)>) -> Self {
-        let (writer, state) = Writer::in_memory();
+    pub(crate) fn in_memory(seed: Vec<(Key, Value)>, history: History) -> Self {
+        let (writer, state) = Writer::in_memory(history);
         Self::start(writer, state, seed)
     }
 
@@ -307,7 +321,7 @@ mod tests {
     async fn writes_survive_a_process_that_dies() {
         let dir = tempfile::tempdir().unwrap();
         let copy = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Vec::new()).unwrap();
+        let store = Store::open(dir.path(), Vec::new(), History::default()).unwrap();
         let first = store
             .write(key("a"), Expect::Absent, Change::Put(object("a", "1")))
             .await
@@ -335,7 +349,7 @@ mod tests {
             .unwrap();
         // A copy of the file as it lies there is what a killed process leaves behind.
         std::fs::copy(dir.path().join("state.redb"), copy.path().join("state.redb")).unwrap();
-        let again = Store::open(copy.path(), Vec::new()).unwrap();
+        let again = Store::open(copy.path(), Vec::new(), History::default()).unwrap();
         assert_eq!(again.version(), store.version());
         assert!(again.get("configmaps", "default", "b").is_none());
         let found = again.get("configmaps", "default", "a").unwrap();
@@ -348,18 +362,18 @@ mod tests {
     #[tokio::test]
     async fn a_second_process_is_told_that_the_file_is_in_use() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Vec::new()).unwrap();
+        let store = Store::open(dir.path(), Vec::new(), History::default()).unwrap();
         assert!(matches!(
-            Store::open(dir.path(), Vec::new()),
+            Store::open(dir.path(), Vec::new(), History::default()),
             Err(OpenError::InUse(_))
         ));
         drop(store);
-        Store::open(dir.path(), Vec::new()).unwrap();
+        Store::open(dir.path(), Vec::new(), History::default()).unwrap();
     }
 
     #[tokio::test]
     async fn a_write_on_an_old_version_is_refused() {
-        let store = Store::in_memory(Vec::new());
+        let store = Store::in_memory(Vec::new(), History::default());
         let first = store
             .write(key("a"), Expect::Absent, Change::Put(object("a", "1")))
             .await
@@ -388,7 +402,7 @@ mod tests {
 
     #[tokio::test]
     async fn concurrent_writers_of_one_object_all_but_one_lose() {
-        let store = Store::in_memory(Vec::new());
+        let store = Store::in_memory(Vec::new(), History::default());
         let tries =
             (0..20).map(|n| store.write(key("a"), Expect::Absent, Change::Put(object("a", &n.to_string()))));
         let won = futures::future::join_all(tries)
@@ -401,7 +415,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_past_can_be_listed_until_the_window_has_moved_on() {
-        let store = Store::in_memory(Vec::new());
+        let store = Store::in_memory(Vec::new(), History::default());
         let first = store
             .write(key("a"), Expect::Absent, Change::Put(object("a", "1")))
             .await
@@ -436,7 +450,7 @@ mod tests {
         assert_eq!(past.iter().map(|o| &*o.key.name).collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(seen, ["1", "1"]);
         let mut version = store.get("configmaps", "default", "b").unwrap().version;
-        for n in 0..state::MOST {
+        for n in 0..History::default().events {
             let put = Change::Put(object("b", &n.to_string()));
             version = store
                 .write(key("b"), Expect::Version(version), put)
@@ -451,7 +465,7 @@ mod tests {
 
     #[tokio::test]
     async fn owners_are_indexed() {
-        let store = Store::in_memory(Vec::new());
+        let store = Store::in_memory(Vec::new(), History::default());
         let owned = |name: &str, owners: &[&str]| {
             let mut child = object(name, "1");
             child["metadata"]["ownerReferences"] = owners.iter().map(|o| json!({"uid": o})).collect();

@@ -15,17 +15,33 @@ use super::stored::{Key, Place, Stored};
 use super::uid::Uid;
 use crate::pack::Packer;
 
-/// How many changes of each resource are remembered at least, for as long as [`AGE`] says. A watch that lags further behind must list again.
+/// How many changes of each resource are remembered at least, for as long as [`History`] says. A watch that lags further behind must list
+/// again.
 const WINDOW: usize = 1024;
-/// How many changes of each resource are remembered at most.
-pub(super) const MOST: usize = 8192;
 /// How many bytes of objects before and after changes are remembered of each resource, if there are more than [`WINDOW`].
 /// Counted as if they were not packed.
 const BYTES: usize = 4 << 20;
 /// How many old changes of a resource are forgotten at a time.
 const AT_ONCE: usize = 64;
-/// How long changes are remembered (kube-apiserver: etcd is compacted every 5 minutes).
-pub(super) const AGE: Duration = Duration::from_secs(300);
+
+/// How much of the past is remembered: what watches that come late and lists of a moment can ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct History {
+    /// How long changes are remembered. Default: five minutes (kube-apiserver has etcd compacted that often).
+    pub age: Duration,
+    /// How many changes of each resource are remembered at most. Default: 10,000. More than 1,024 only while the objects before
+    /// and after them take no more than 4 MiB.
+    pub events: usize,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self {
+            age: Duration::from_secs(300),
+            events: 10_000,
+        }
+    }
+}
 
 /// Says that the history does not reach back to where somebody asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,17 +198,34 @@ pub(super) struct State {
     uids: HashSet<Identified>,
     /// Owners that objects name, each with the uid of the object.
     owned: BTreeSet<(Uid, Uid)>,
+    history: History,
 }
 
 impl State {
-    pub(super) fn new(version: u64) -> Self {
+    pub(super) fn new(version: u64, history: History) -> Self {
         Self {
+            history,
             version,
             born: version,
             resources: HashMap::new(),
             uids: HashSet::new(),
             owned: BTreeSet::new(),
         }
+    }
+
+    /// Begins with what was read from disk, which goes up to `version`.
+    pub(super) fn begin(&mut self, version: u64) {
+        (self.version, self.born) = (version, version);
+        for resource in self.resources.values_mut() {
+            resource.floor = version;
+            resource.changed.send_replace(version);
+        }
+    }
+
+    /// Returns all objects.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Stored>> {
+        let objects = self.resources.values().flat_map(|r| r.objects.values());
+        objects.flat_map(|o| o.named.iter().map(|n| &n.0))
     }
 
     /// Puts an object in that was read from disk.
@@ -275,6 +308,7 @@ impl State {
             EventKind::Put => self.insert(Arc::clone(object)),
             EventKind::Delete => self.remove(&object.key),
         };
+        let most = self.history.events;
         let resource = self.resource(&object.key.resource);
         let event = Event {
             kind,
@@ -284,26 +318,26 @@ impl State {
         let remembered = Remembered { event, at };
         resource.bytes += remembered.size();
         resource.window.push_back(remembered);
-        while resource.window.len() > MOST || (resource.window.len() > WINDOW && resource.bytes > BYTES) {
+        while resource.window.len() > most || (resource.window.len() > WINDOW && resource.bytes > BYTES) {
             resource.forget();
         }
     }
 
     /// Forgets changes that nobody can want any more, a few at a time. Returns when to do so again; nothing if none are left.
     pub(super) fn expire(&mut self, now: Instant) -> Option<Instant> {
-        let mut next = None;
+        let (mut next, age) = (None, self.history.age);
         for resource in self.resources.values_mut() {
             for _ in 0..AT_ONCE {
                 if resource
                     .window
                     .front()
-                    .is_none_or(|r| now.duration_since(r.at) < AGE)
+                    .is_none_or(|r| now.duration_since(r.at) < age)
                 {
                     break;
                 }
                 resource.forget();
             }
-            let oldest = resource.window.front().map(|r| r.at + AGE);
+            let oldest = resource.window.front().map(|r| r.at + age);
             next = next.into_iter().chain(oldest).min();
         }
         next

@@ -7,20 +7,16 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::Database;
 use tokio::sync::oneshot;
 
-use super::state::{EventKind, State};
+use super::file::{Note, create, open as open_file};
+use super::format::{self, FORMAT};
+use super::state::{EventKind, History, State};
 use super::stored::{Draft, Key, Stored};
 use super::{Expect, OpenError, WriteError};
 use crate::pack::Packer;
 
-/// Objects by resource, namespace and name; the value is the JSON without its opening brace and type.
-const OBJECTS: TableDefinition<'_, (&str, &str, &str), &[u8]> = TableDefinition::new("objects");
-/// Numbers about the store itself.
-const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
-/// Newest layout of the tables that this release knows.
-const FORMAT: u64 = 1;
 /// Requests in one transaction at most: bounds how long the first of them waits.
 const BATCH: usize = 512;
 /// Nobody has written for this time: there is time to tidy up.
@@ -34,9 +30,6 @@ const PACKED_AT_ONCE: usize = 64;
 /// More objects than this don't stay as they are, and don't wait for a quiet time: few enough that what is written and soon
 /// written again goes round in a processor's cache.
 const MOST_FRESH: usize = 1 << 10;
-/// What the database may keep in memory: little, as all reads are served from [`State`].
-const CACHE: usize = 4 << 20;
-
 /// One write that somebody waits for.
 pub(super) struct Request {
     pub(super) key: Key,
@@ -53,6 +46,7 @@ struct Accepted {
 
 pub(super) struct Writer {
     database: Option<Database>,
+    note: Note,
     version: u64,
     packer: Packer,
     /// What was written of late, the oldest first, and is not packed yet.
@@ -62,42 +56,44 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn open(file: &Path) -> Result<(Self, State), OpenError> {
-        let name = file.display().to_string();
-        let database = Database::builder()
-            .set_cache_size(CACHE)
-            .create(file)
-            .map_err(|e| match e {
-                DatabaseError::DatabaseAlreadyOpen => OpenError::InUse(name.clone()),
-                e => OpenError::Unreadable {
-                    file: name.clone(),
-                    source: e.into(),
-                },
-            })?;
-        restrict(file);
+    pub(super) fn open(file: &Path, history: History) -> Result<(Self, State), OpenError> {
+        if !file.exists() {
+            create(file)?;
+        }
         let mut packer = Packer::new();
-        let state = load(&database, &mut packer)
-            .map_err(|source| OpenError::Unreadable {
-                file: name.clone(),
-                source,
-            })?
-            .map_err(|found| OpenError::NewerFormat {
-                file: name,
-                found,
-                known: FORMAT,
+        let mut state = State::new(0, history);
+        let (database, content) = open_file(file, |stored| state.load(stored, &mut packer))?;
+        state.begin(content.version);
+        let writer = Self::new(Some(database), Note::open(file), packer, &state);
+        writer.note.write(state.version);
+        if content.format < FORMAT {
+            writer.migrate(&state).map_err(|source| OpenError::Unreadable {
+                file: file.display().to_string(),
+                source: source.into(),
             })?;
-        Ok((Self::new(Some(database), packer, &state), state))
+        }
+        Ok((writer, state))
     }
 
-    pub(super) fn in_memory() -> (Self, State) {
+    /// Writes all objects in the newest format, in one transaction: a process that dies here leaves the old one.
+    fn migrate(&self, state: &State) -> Result<(), redb::Error> {
+        let Some(database) = &self.database else {
+            return Ok(());
+        };
+        let objects = state.all().map(|stored| (&stored.key, Some(&**stored)));
+        format::write(database, objects, state.version)
+    }
+
+    pub(super) fn in_memory(history: History) -> (Self, State) {
         // Nothing is read back from a store in memory, so there is no need for a database behind it.
-        let state = State::new(1);
-        (Self::new(None, Packer::new(), &state), state)
+        let state = State::new(1, history);
+        (Self::new(None, Note::none(), Packer::new(), &state), state)
     }
 
-    fn new(database: Option<Database>, packer: Packer, state: &State) -> Self {
+    fn new(database: Option<Database>, note: Note, packer: Packer, state: &State) -> Self {
         Self {
             database,
+            note,
             version: state.version,
             packer,
             fresh: VecDeque::new(),
@@ -184,6 +180,9 @@ impl Writer {
             }
             return;
         }
+        if let Some(last) = accepted.last() {
+            self.note.write(last.stored.version);
+        }
         let mut answers = Vec::with_capacity(accepted.len());
         let now = Instant::now();
         let oldest = {
@@ -245,82 +244,19 @@ impl Writer {
 }
 
 fn commit(database: &Database, writes: &[Accepted]) -> Result<(), redb::Error> {
-    let transaction = database.begin_write()?;
-    {
-        let mut objects = transaction.open_table(OBJECTS)?;
-        let mut rest = Vec::new();
-        for write in writes {
-            let key = &write.stored.key;
-            let place = (&*key.resource, &*key.namespace, &*key.name);
-            match write.kind {
-                EventKind::Put => {
-                    rest.clear();
-                    write.stored.write_rest(&mut rest);
-                    objects.insert(place, &*rest)?
-                }
-                EventKind::Delete => objects.remove(place)?,
-            };
-        }
-        let version = writes.last().map_or(0, |w| w.stored.version);
-        transaction.open_table(NUMBERS)?.insert("version", version)?;
-    }
-    transaction.commit()?;
-    Ok(())
-}
-
-type Loaded = Result<State, u64>;
-
-fn load(
-    database: &Database,
-    packer: &mut Packer,
-) -> Result<Loaded, Box<dyn std::error::Error + Send + Sync>> {
-    let fresh = {
-        let transaction = database.begin_read()?;
-        transaction.list_tables()?.next().is_none()
-    };
-    if fresh {
-        let transaction = database.begin_write()?;
-        {
-            transaction.open_table(OBJECTS)?;
-            let mut numbers = transaction.open_table(NUMBERS)?;
-            numbers.insert("format", FORMAT)?;
-            numbers.insert("version", 1)?;
-        }
-        transaction.commit()?;
-        return Ok(Ok(State::new(1)));
-    }
-    let transaction = database.begin_read()?;
-    let numbers = transaction.open_table(NUMBERS)?;
-    let number = |name: &str| Ok::<_, redb::Error>(numbers.get(name)?.map_or(0, |n| n.value()));
-    let format = number("format")?;
-    if format > FORMAT {
-        return Ok(Err(format));
-    }
-    let mut state = State::new(number("version")?);
-    for entry in transaction.open_table(OBJECTS)?.iter()? {
-        let (key, rest) = entry?;
-        let (resource, namespace, name) = key.value();
-        state.load(
-            Stored::load(Key::new(resource, namespace, name), rest.value())?,
-            packer,
-        );
-    }
-    Ok(Ok(state))
-}
-
-/// Secrets lie in the file: only its owner may read it.
-fn restrict(file: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    if let Err(error) = std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)) {
-        tracing::warn!(file = %file.display(), %error, "cannot restrict the state file to its owner");
-    }
+    let version = writes.last().map_or(0, |w| w.stored.version);
+    let changes = writes.iter().map(|write| {
+        let left = (write.kind == EventKind::Put).then_some(&*write.stored);
+        (&write.stored.key, left)
+    });
+    format::write(database, changes, version)
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
-    use super::super::{Change, state::AGE};
+    use super::super::Change;
     use super::*;
 
     fn request(name: &str, expect: Expect, change: fn(serde_json::Value) -> Change) -> Request {
@@ -336,10 +272,10 @@ mod tests {
 
     #[test]
     fn what_is_not_written_any_more_is_packed_and_its_history_forgotten_without_another_write() {
-        let (mut writer, state) = Writer::in_memory();
+        let (mut writer, state) = Writer::in_memory(History::default());
         let state = RwLock::new(state);
         assert_eq!(writer.tidy_at, None);
-        let began = Instant::now();
+        let (began, age) = (Instant::now(), History::default().age);
         let names: Vec<_> = (0..200).map(|n| format!("thing-{n}")).collect();
         let made = names
             .iter()
@@ -378,21 +314,21 @@ mod tests {
         while let Some(at) = writer.tidy_at {
             (now, times) = (now.max(at), times + 1);
             writer.tidy(&state, now);
-            if now < began + AGE {
+            if now < began + age {
                 assert_eq!(history(), Ok(201));
             }
         }
         assert!(names[1..].iter().all(|name| is_packed(name)));
         assert!(history().is_err());
         assert!(
-            writer.fresh.is_empty() && now < began + AGE + 2 * TIDY_EVERY && times < 12,
+            writer.fresh.is_empty() && now < began + age + 2 * TIDY_EVERY && times < 12,
             "{times} times"
         );
     }
 
     #[test]
     fn while_much_is_written_what_is_oldest_is_packed() {
-        let (writer, state) = Writer::in_memory();
+        let (writer, state) = Writer::in_memory(History::default());
         let (state, (queue, requests)) = (RwLock::new(state), mpsc::channel());
         for n in 0..=MOST_FRESH + BATCH {
             let made = request(&format!("thing-{n}"), Expect::Absent, Change::Put);

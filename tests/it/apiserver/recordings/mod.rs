@@ -65,6 +65,7 @@ async fn replay(recordings: &Recordings, recording: &Recording) -> Vec<Found> {
     // No controllers ran when the answers were recorded.
     let options = Options {
         collect_garbage: false,
+        ..Options::default()
     };
     let server = Server::in_memory_with(Arc::new(SystemClock), options);
     let mut exchange = Exchange::begin(server.client(), recording.seed, &recordings.definition).await;
