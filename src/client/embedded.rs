@@ -32,7 +32,7 @@ use crate::{
 /// Name of the context, cluster and user of the embedded server.
 pub const CONTEXT: &str = "embedded";
 
-/// How long another process may hold the folder without listening: short commands end before.
+/// How long one other process may hold the folder without listening: short commands end before.
 const HELD_TIMEOUT: Duration = Duration::from_secs(10);
 const HELD_RETRY: Duration = Duration::from_millis(25);
 
@@ -130,7 +130,8 @@ pub async fn open(dir: &Path, clock: Arc<dyn Clock>) -> Result<Opened, EmbeddedE
         source,
     };
     make_folder(dir).map_err(failed)?;
-    let begun = Instant::now();
+    let mut begun = Instant::now();
+    let mut last_holder = None;
     loop {
         let mut lock = fs::OpenOptions::new()
             .read(true)
@@ -178,6 +179,10 @@ pub async fn open(dir: &Path, clock: Arc<dyn Clock>) -> Result<Opened, EmbeddedE
             && tokio::net::TcpStream::connect(address).await.is_ok()
         {
             return remote(dir, address, clock.as_ref()).await.map(Opened::Elsewhere);
+        }
+        // Commands that come one after another are each waited for.
+        if holder.pid != last_holder {
+            (begun, last_holder) = (Instant::now(), holder.pid);
         }
         if begun.elapsed() > HELD_TIMEOUT {
             return Err(EmbeddedError::Held {

@@ -3,6 +3,7 @@
 # A bare Kubernetes API: etcd and kube-apiserver on free ports of the loopback interface, with certificates of
 # their own, RBAC on, and no controllers (hence no ServiceAccount admission: nobody would make the tokens).
 # `start` prints the path of an administrator's kubeconfig. All state is in DIR; `stop` leaves only the logs.
+# MACHINECTL_RIG_DURABLE=1: etcd syncs what it writes, as it does in earnest; tests need not wait for the disk.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -55,7 +56,8 @@ END
 }
 
 start() {
-  local bin etcd ports api_port etcd_port peer_port pki=$dir/pki
+  local bin etcd ports api_port etcd_port peer_port pki=$dir/pki sync=--unsafe-no-fsync
+  [ -z "${MACHINECTL_RIG_DURABLE:-}" ] || sync=
   if alive "$dir/kube-apiserver.pid" kube-apiserver; then
     say "running already"
     echo "$kubeconfig"
@@ -69,7 +71,8 @@ start() {
   mapfile -t ports < <(free_ports 3)
   api_port=${ports[0]} etcd_port=${ports[1]} peer_port=${ports[2]}
 
-  setsid nohup "$etcd" --data-dir "$dir/etcd" --unsafe-no-fsync --logger zap --log-level warn \
+  # shellcheck disable=SC2086  # one flag or none
+  setsid nohup "$etcd" --data-dir "$dir/etcd" $sync --logger zap --log-level warn \
     --listen-client-urls "http://127.0.0.1:$etcd_port" --advertise-client-urls "http://127.0.0.1:$etcd_port" \
     --listen-peer-urls "http://127.0.0.1:$peer_port" --initial-advertise-peer-urls "http://127.0.0.1:$peer_port" \
     --initial-cluster "default=http://127.0.0.1:$peer_port" >"$dir/etcd.log" 2>&1 </dev/null &

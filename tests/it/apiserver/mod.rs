@@ -137,7 +137,7 @@ impl Place {
 
 /// Waits until a condition holds; a real server may take its time.
 pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
-    for _ in 0..300 {
+    for _ in 0..6000 {
         if holds().await {
             return;
         }

@@ -100,7 +100,7 @@ async fn grant(place: &Place, name: &str, granted: Value, subjects: Value) {
 /// Waits until a request is answered with this code: a real server learns of bindings a moment later.
 async fn until_code(place: &Place, user: &str, path: &str, wanted: u16) -> Value {
     let mut last = (0, Value::Null);
-    for _ in 0..200 {
+    for _ in 0..6000 {
         last = as_user(place, user, "GET", path, &Value::Null).await;
         if last.0 == wanted {
             break;
@@ -257,7 +257,7 @@ async fn a_binding_to_a_missing_role_is_named_in_refusals(place: Place) {
     make(&place, &bindings, &binding("ghost", "Role", "nope", user(&bob))).await;
     let path = format!("/api/v1/namespaces/{ns}/pods");
     let mut message = String::new();
-    for _ in 0..200 {
+    for _ in 0..6000 {
         let (_, answer) = as_user(&place, &bob, "GET", &path, &Value::Null).await;
         answer["message"].as_str().unwrap().clone_into(&mut message);
         if message.contains("RBAC") {
@@ -355,7 +355,7 @@ async fn nobody_grants_what_he_does_not_have(place: Place) {
     let free = json!([{"verbs": ["escalate", "bind"], "apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles", "clusterroles"]}]);
     grant(&place, "free", free, user(&bob)).await;
     let mut last = (0, Value::Null);
-    for _ in 0..200 {
+    for _ in 0..6000 {
         last = as_user(&place, &bob, "POST", &roles, &wanted).await;
         if last.0 == 201 {
             break;
@@ -390,7 +390,7 @@ async fn roles_made_of_others_need_all_rights(place: Place) {
         "clusterroles.rbac.authorization.k8s.io \"{bob}-all\" is forbidden: must have cluster-admin privileges to use the aggregationRule"
     );
     let mut message = Value::Null;
-    for _ in 0..200 {
+    for _ in 0..6000 {
         let (_, answer) = as_user(&place, &bob, "POST", &format!("{RBAC}/clusterroles"), &aggregated).await;
         message = answer["message"].clone();
         if message == expected {
@@ -643,7 +643,7 @@ async fn who_approves_needs_a_right_to_the_signer(place: Place) {
     .await;
     make(&place, &format!("{RBAC}/clusterrolebindings"), &bind(&approves)).await;
     let mut last = (0, Value::Null);
-    for _ in 0..200 {
+    for _ in 0..6000 {
         last = as_user(&place, &bob, "PUT", &format!("{own}/approval"), &with_approval).await;
         if last.0 == 200 {
             break;

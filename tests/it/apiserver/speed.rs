@@ -1,4 +1,4 @@
-//! How fast the embedded server is: bounds that hold with room to spare in a debug build on a slow disk.
+//! How fast the embedded server is: bounds that hold with room to spare in a debug build on a slow disk beside other work.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -49,7 +49,7 @@ async fn hundreds_of_durable_writes_take_little_time() {
     }
     let sequential = began.elapsed();
     println!("open {opened:?}, 400 writes by 20 writers {concurrent:?}, 20 writes by one {sequential:?}");
-    assert!(concurrent < Duration::from_secs(5), "{concurrent:?}");
+    assert!(concurrent < Duration::from_secs(30), "{concurrent:?}");
     server.stop().await;
     assert!(
         api.create(&PostParams::default(), &configmap("late", &[]))
@@ -108,7 +108,7 @@ async fn a_fresh_state_with_all_definitions_is_there_at_once() {
         "open {opened:?}, with {} definitions {installed:?}, open again {opened_again:?}",
         definitions.len()
     );
-    assert!(installed < Duration::from_secs(10), "{installed:?}");
+    assert!(installed < Duration::from_secs(30), "{installed:?}");
     let api: Api<CustomResourceDefinition> = Api::all(server.client());
     assert_eq!(
         api.list(&kube::api::ListParams::default())

@@ -28,7 +28,7 @@ async fn next(
     stream: &mut (impl Stream<Item = kube::Result<WatchEvent<ConfigMap>>> + Unpin),
 ) -> WatchEvent<ConfigMap> {
     loop {
-        let event = tokio::time::timeout(Duration::from_secs(20), stream.next())
+        let event = tokio::time::timeout(Duration::from_secs(120), stream.next())
             .await
             .expect("in time");
         match event.expect("the watch goes on").unwrap() {
@@ -177,7 +177,7 @@ async fn initial_events_end_with_a_bookmark(place: Place) {
 async fn watches_end_in_time(place: Place) {
     let api = place.configmaps();
     let stream = api.watch(&WatchParams::default().timeout(1), "0").await.unwrap();
-    let all: Vec<_> = tokio::time::timeout(Duration::from_secs(10), stream.try_collect())
+    let all: Vec<_> = tokio::time::timeout(Duration::from_secs(120), stream.try_collect())
         .await
         .expect("it ends")
         .unwrap();
@@ -198,7 +198,7 @@ async fn a_watcher_sees_all_in_both_modes(place: Place) {
         let mut stream = pin!(watcher(api.clone(), config).applied_objects());
         let mut names = Vec::new();
         while names.len() < 3 {
-            let object = tokio::time::timeout(Duration::from_secs(20), stream.next())
+            let object = tokio::time::timeout(Duration::from_secs(120), stream.next())
                 .await
                 .expect("in time");
             names.push(object.unwrap().unwrap().name_any());

@@ -86,13 +86,13 @@ fn a_node_is_drained_and_its_machine_stays() {
         home.run(&with(&["--dry-run=server"]))
     );
     // A budget holds one pod; the other one goes.
-    snapshot!(home, "drain_blocked", home.run(&with(&["--timeout", "1s"])));
+    snapshot!(home, "drain_blocked", home.run(&with(&["--timeout", "12s"])));
     assert_eq!(
         home.good(&["get", "pods", "-n", "default", "-o", "name"]),
         "pod/web-0\n"
     );
     // A machine that is deleted waits for the same, and says so.
-    let delete = ["delete", "machine", "demo-worker-1", "--timeout", "5s"];
+    let delete = ["delete", "machine", "demo-worker-1", "--timeout", "12s"];
     snapshot!(home, "delete_blocked", home.run(&delete));
     allow(&home, 1);
     // The machine is being deleted: its controller may ask the pod to go before this command does, and then says so alone.

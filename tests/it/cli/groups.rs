@@ -300,7 +300,7 @@ metadata: {name: blue}
 spec: {selector: {matchLabels: {pool: blue}}}
 ",
     );
-    let output = home.run(&["apply", "-f", "a.yaml", "--embedded", "--timeout=3s"]);
+    let output = home.run(&["apply", "-f", "a.yaml", "--embedded", "--timeout=12s"]);
     assert_eq!(output.status.code(), Some(6), "{}", home.tell(&output));
     assert!(
         home.tell(&output).contains("0 of 5 machines run; blue-"),

@@ -126,8 +126,8 @@ impl Fleet {
                 moved = std::time::Instant::now();
             }
             assert!(
-                moved.elapsed() < Duration::from_secs(60),
-                "nothing has moved for a minute: {} machines, {} of them Running, {} with template {template} where {wanted} should be, after {} kills (seed {})",
+                moved.elapsed() < Duration::from_secs(180),
+                "nothing has moved for three minutes: {} machines, {} of them Running, {} with template {template} where {wanted} should be, after {} kills (seed {})",
                 state.0,
                 state.1,
                 state.2,

@@ -105,7 +105,7 @@ impl Run {
                 return body;
             }
             assert!(
-                begun.elapsed() < Duration::from_secs(30),
+                begun.elapsed() < Duration::from_secs(120),
                 "{path} never got {what}: {status} {body}"
             );
             std::thread::sleep(Duration::from_millis(20));

@@ -100,9 +100,12 @@ impl Home {
         let mut text = String::new();
         let code = output.status.code().map_or("none".to_owned(), |c| c.to_string());
         write!(text, "exit code: {code}").unwrap();
-        for (name, stream) in [("stdout", &output.stdout), ("stderr", &output.stderr)] {
-            write!(text, "\n----- {name} -----\n{}", String::from_utf8_lossy(stream)).unwrap();
-        }
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        write!(text, "\n----- stdout -----\n{stdout}").unwrap();
+        // How far a step is is told only if it takes long: a slow machine hears more of it.
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let stderr = Regex::new(r"(?m)^   \S.*\n").unwrap().replace_all(&stderr, "");
+        write!(text, "\n----- stderr -----\n{stderr}").unwrap();
         self.plain(&text)
     }
 

@@ -142,7 +142,7 @@ async fn kubelets_get_the_certificates_of_their_machines_and_no_others() {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(20), waited)
+    tokio::time::timeout(std::time::Duration::from_secs(120), waited)
         .await
         .expect("an event that names the check");
 

@@ -105,7 +105,7 @@ async fn until_reason(place: &Place, name: &str, type_: &str, expected: &str) ->
 
 /// Waits until an Event was written about a machine; returns how many there are with that reason, repetitions counted.
 async fn events(place: &Place, machine: &str, reason: &str) -> i32 {
-    for _ in 0..500 {
+    for _ in 0..6000 {
         let all = place.api::<Event>().list(&ListParams::default()).await.unwrap();
         let count: i32 = all
             .iter()

@@ -125,7 +125,7 @@ impl Fleet {
     /// Waits for an Event with a reason about an object; returns how many there are of it.
     async fn told(&self, reason: &str, about: &str) -> i32 {
         let events: Api<Event> = self.place.api();
-        for _ in 0..500 {
+        for _ in 0..6000 {
             let list = events.list(&ListParams::default()).await.unwrap();
             let found: Vec<_> = list
                 .iter()
@@ -216,7 +216,7 @@ async fn h01_h18_a_broken_machine_is_deleted_the_others_stay_and_numbers_move() 
         .delete("pool", &DeleteParams::default())
         .await
         .unwrap();
-    for _ in 0..500 {
+    for _ in 0..6000 {
         if fleet.number("nodes_covered", "pool").is_none() {
             break;
         }
@@ -498,7 +498,7 @@ async fn h14_somebody_else_repairs_what_a_template_says() {
     fleet.node_is("m-1", "False", 901).await;
     let requests = api("Repair");
     let mut request = None;
-    for _ in 0..500 {
+    for _ in 0..6000 {
         request = requests.get_opt("m-1").await.unwrap();
         if request.is_some() {
             break;
@@ -510,7 +510,7 @@ async fn h14_somebody_else_repairs_what_a_template_says() {
     assert_eq!(request.owner_references()[0].name, "m-1");
     assert_eq!(fleet.names().await, ["m-1"]);
     fleet.node_is("m-1", "True", 0).await;
-    for _ in 0..500 {
+    for _ in 0..6000 {
         if requests.get_opt("m-1").await.unwrap().is_none() {
             break;
         }
@@ -673,7 +673,7 @@ async fn replacements_that_fail_wait_even_if_the_controllers_start_anew() {
     // The replacement fails, too: it waits, marked, over an end of the controllers.
     let machines: Api<Machine> = place.api();
     let mut waiting = None;
-    for _ in 0..500 {
+    for _ in 0..6000 {
         let list = machines.list(&ListParams::default()).await.unwrap();
         waiting = list
             .items

@@ -67,7 +67,7 @@ async fn a_machine_becomes_a_node_and_goes_with_it() {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     };
-    let waited = tokio::time::timeout(std::time::Duration::from_secs(20), told).await;
+    let waited = tokio::time::timeout(std::time::Duration::from_secs(120), told).await;
     waited.expect("the event SuccessfulSetNodeRef");
 
     machines.delete("m-1", &DeleteParams::default()).await.unwrap();

@@ -45,7 +45,7 @@ use tokio::{sync::oneshot, task::JoinHandle};
 /// Namespace of all cases.
 pub(crate) const NAMESPACE: &str = "fleet";
 /// A case that takes longer than this hangs.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A server that holds the objects.
 pub(crate) struct Place {

@@ -37,7 +37,7 @@ fn client(line: &Line) -> Client {
 }
 
 async fn open(dir: &Path) -> Server {
-    for _ in 0..200 {
+    for _ in 0..6000 {
         if let Ok(server) = Server::open(dir, Arc::new(SystemClock)).await {
             return server;
         }

@@ -81,14 +81,14 @@ fn kubectl(arguments: &[&str]) -> String {
 }
 
 async fn until(what: &str, done: impl Fn() -> bool) {
-    for _ in 0..600 {
+    for _ in 0..1800 {
         if done() {
             return;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     panic!(
-        "not within a minute: {what}\n{}",
+        "not within three minutes: {what}\n{}",
         kubectl(&["get", "nodes,pods", "-A", "-o", "wide"])
     );
 }

@@ -122,7 +122,7 @@ impl Machine {
 
     /// Looks at it until it is neither booting nor bootstrapping.
     async fn settled(&self, actuator: &DockerActuator) -> Instance {
-        for _ in 0..600 {
+        for _ in 0..1800 {
             let instance = actuator
                 .observe(&self.spec)
                 .await
@@ -135,7 +135,7 @@ impl Machine {
                 _ => return instance,
             }
         }
-        panic!("{} did not settle within a minute", self.name())
+        panic!("{} did not settle within three minutes", self.name())
     }
 }
 

@@ -36,7 +36,7 @@ fn everything() -> Request {
 const REMOVAL: Removal = Removal {
     include_crds: true,
     leave_machines: false,
-    timeout: Duration::from_secs(20),
+    timeout: Duration::from_secs(120),
 };
 
 fn gvk(group: &str, version: &str, kind: &str) -> ApiResource {
@@ -563,7 +563,7 @@ mod kubernetes {
         let deployer = rig.named("dan", &["system:authenticated"]).await;
         // The authorizer hears of the role from a watch.
         let mut told = String::new();
-        for _ in 0..100 {
+        for _ in 0..2000 {
             let refused = install::install(&deployer, &super::everything(), Options::default())
                 .await
                 .unwrap_err();

@@ -443,7 +443,7 @@ mod kubernetes {
     /// Waits for the machine of a set, and its infrastructure object; returns its name.
     async fn first_of(place: &Place, pool: &str) -> String {
         let params = ListParams::default().labels(&format!("pool={pool}"));
-        for _ in 0..500 {
+        for _ in 0..6000 {
             let all = place.api::<Machine>().list(&params).await.unwrap();
             let made = all.items.iter().find(|m| !phase(m).is_empty());
             if let Some(machine) = made {
@@ -546,7 +546,7 @@ mod kubernetes {
         // A token that was minted goes when the Node is there.
         let secrets: Api<Secret> = Api::namespaced(place.client.clone(), "kube-system");
         let tokens = ListParams::default().fields("type=bootstrap.kubernetes.io/token");
-        for _ in 0..500 {
+        for _ in 0..6000 {
             if secrets.list(&tokens).await.unwrap().items.is_empty() {
                 break;
             }
@@ -725,7 +725,7 @@ mod kubernetes {
         .await;
         let events = place.api::<Event>();
         let mut told = false;
-        for _ in 0..500 {
+        for _ in 0..6000 {
             let all = events.list(&ListParams::default()).await.unwrap();
             told = all
                 .iter()

@@ -151,7 +151,7 @@ pub(super) async fn settled(client: &Client, count: usize) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), done)
+    tokio::time::timeout(Duration::from_secs(120), done)
         .await
         .expect("machines run");
 }
@@ -194,7 +194,7 @@ async fn no_instance_is_made_or_deleted_because_of_a_move() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), gone)
+    tokio::time::timeout(Duration::from_secs(120), gone)
         .await
         .expect("the target's controllers act");
     here.end().await;

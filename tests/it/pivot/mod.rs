@@ -55,8 +55,8 @@ async fn bury(client: &Client) {
 
 /// Little patience, but enough for a machine that does other things: servers are in this process.
 const PATIENCE: Patience = Patience {
-    answer: Duration::from_secs(4),
-    total: Duration::from_secs(10),
+    answer: Duration::from_secs(10),
+    total: Duration::from_secs(30),
     pause: Duration::from_millis(1),
 };
 

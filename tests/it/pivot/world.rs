@@ -60,7 +60,7 @@ pub(super) async fn define(client: &Client, kind: &str, labels: &Value) {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(20), done)
+    tokio::time::timeout(std::time::Duration::from_secs(120), done)
         .await
         .expect("the kind is served");
 }
@@ -363,7 +363,7 @@ pub(super) async fn clear(client: &Client) {
                 tokio::time::sleep(std::time::Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(std::time::Duration::from_secs(20), gone)
+        tokio::time::timeout(std::time::Duration::from_secs(120), gone)
             .await
             .expect("namespaces go away");
     }

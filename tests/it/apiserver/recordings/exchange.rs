@@ -51,7 +51,7 @@ impl Exchange {
         );
         assert_eq!(exchange.plain("POST", DEFINITIONS, Some(definition)).await.0, 201);
         let served = async { while exchange.plain("GET", WIDGETS, None).await.0 != 200 {} };
-        tokio::time::timeout(std::time::Duration::from_secs(20), served)
+        tokio::time::timeout(std::time::Duration::from_secs(120), served)
             .await
             .unwrap();
         let widget = json!({

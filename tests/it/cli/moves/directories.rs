@@ -326,7 +326,7 @@ fn a_restore_that_was_killed_says_so_and_can_be_undone() {
                 .collect::<Vec<_>>(),
         ),
     );
-    tell.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
+    tell.recv_timeout(std::time::Duration::from_secs(120)).unwrap();
     child.kill().unwrap();
     child.wait().unwrap();
     let again = format!(

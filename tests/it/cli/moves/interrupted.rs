@@ -57,7 +57,7 @@ impl HeldUp {
             }
         });
         let child = begun(home.command(&to(proxied.kubeconfig(), &[])));
-        tell.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
+        tell.recv_timeout(std::time::Duration::from_secs(120)).unwrap();
         Self {
             child,
             proxied,

@@ -74,7 +74,7 @@ async fn two(ground: &Ground, first: First, command: &[&str]) -> (Ended, Ended, 
     let meanwhile = async {
         gate.reached().await;
         let waiting = async {
-            tokio::time::timeout(Duration::from_secs(60), deeds.waits.notified())
+            tokio::time::timeout(Duration::from_secs(120), deeds.waits.notified())
                 .await
                 .expect("the second process waits");
             assert_eq!(deeds.writes.load(Ordering::SeqCst), 0);

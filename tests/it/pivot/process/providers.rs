@@ -28,7 +28,7 @@ async fn at_work(client: &Client) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), done)
+    tokio::time::timeout(Duration::from_secs(120), done)
         .await
         .expect("controllers take over");
 }
