@@ -6,10 +6,10 @@ mod exchange;
 mod known;
 mod normal;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use machinectl::{
-    apiserver::{Options, Server},
+    apiserver::{History, Options, Server},
     time::SystemClock,
 };
 
@@ -62,10 +62,13 @@ async fn answers_are_those_of_a_real_server() {
 
 /// Sends the requests of a recording to a server of its own.
 async fn replay(recordings: &Recordings, recording: &Recording) -> Vec<Found> {
-    // No controllers ran when the answers were recorded.
+    // No controllers ran when the answers were recorded. The watches come at the end, however long the requests took.
     let options = Options {
         collect_garbage: false,
-        ..Options::default()
+        history: History {
+            age: Duration::from_secs(3600),
+            ..History::default()
+        },
     };
     let server = Server::in_memory_with(Arc::new(SystemClock), options);
     let mut exchange = Exchange::begin(server.client(), recording.seed, &recordings.definition).await;
