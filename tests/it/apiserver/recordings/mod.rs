@@ -64,7 +64,7 @@ async fn answers_are_those_of_a_real_server() {
 async fn replay(recordings: &Recordings, recording: &Recording) -> Vec<Found> {
     // No controllers ran when the answers were recorded.
     let options = Options {
-        collect_garbage: false,
+        controllers: false,
         ..Options::default()
     };
     let server = Server::in_memory_with(Arc::new(SystemClock), options);
