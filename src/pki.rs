@@ -180,7 +180,8 @@ fn parameters(common_name: &str, now: Timestamp, lifetime: u64) -> Result<Certif
     Ok(params)
 }
 
-fn pem(label: &str, der: &[u8]) -> String {
+/// Writes DER in PEM form.
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     use base64::{Engine, engine::general_purpose::STANDARD};
     let text = STANDARD.encode(der);
     let mut out = format!("-----BEGIN {label}-----\n");

@@ -8,6 +8,7 @@ use http::{HeaderMap, header};
 
 use super::Server;
 use super::auth::{self, ANONYMOUS, AUTHENTICATED, Tokens, UNAUTHENTICATED, UserInfo};
+use super::identity;
 use super::path;
 use super::request::RequestInfo;
 use super::status::ApiError;
@@ -30,7 +31,7 @@ pub(crate) enum Refusal {
 ///
 /// # Errors
 /// The token is not known; or there is none, and the path is not open to everybody.
-pub(crate) fn who(parts: &Parts) -> Result<UserInfo, ApiError> {
+pub(crate) fn who(server: &Server, parts: &Parts) -> Result<UserInfo, ApiError> {
     if let Some(user) = parts.extensions.get::<UserInfo>() {
         return Ok(user.clone());
     }
@@ -41,10 +42,14 @@ pub(crate) fn who(parts: &Parts) -> Result<UserInfo, ApiError> {
     match header.and_then(auth::bearer) {
         // A token that is wrong opens not even what is open to everybody.
         Some(token) => {
-            let tokens = parts.extensions.get::<Arc<Tokens>>();
-            tokens
-                .and_then(|tokens| tokens.authenticate(token))
-                .ok_or_else(ApiError::unauthorized)
+            let listed = parts.extensions.get::<Arc<Tokens>>().cloned().unwrap_or_default();
+            server
+                .who_shows(&listed, token, &identity::own_audiences())
+                .map(|shown| shown.user)
+                .map_err(|why| {
+                    tracing::debug!(%why, "a token was not accepted");
+                    ApiError::unauthorized()
+                })
         }
         None if auth::is_open(parts.uri.path()) => Ok(UserInfo::anonymous()),
         None => Err(ApiError::unauthorized()),

@@ -19,10 +19,13 @@ pub mod auth;
 mod authenticate;
 mod authorize;
 pub mod builtin;
+mod certificates;
 pub(crate) mod crd;
 pub mod discovery;
+mod furnish;
 mod gc;
 mod handlers;
+mod identity;
 pub(crate) mod jsonpath;
 mod namespaces;
 pub mod object;
@@ -48,6 +51,7 @@ use serde_json::Value;
 
 use self::authorize::Rights;
 use self::builtin::Registry;
+use self::identity::Authority;
 use self::store::{Change, Expect, Key, Store, Stored, WriteError};
 pub use self::store::{History, OpenError};
 use crate::time::Clock;
@@ -59,6 +63,9 @@ const NAMESPACES: &str = "namespaces";
 /// The namespaces that are always there.
 const DEFAULT_NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
 
+/// The folder of the keys and certificates, in that of the state.
+pub const KEYS: &str = "tls";
+
 /// The server. Cheap to clone; when the last clone and the last client are gone, the state is closed.
 #[derive(Clone)]
 pub struct Server(Arc<Inner>);
@@ -68,6 +75,9 @@ struct Inner {
     registry: RwLock<Registry>,
     clock: Arc<dyn Clock>,
     rights: Rights,
+    nodes: authorize::nodes::Graph,
+    /// None if the library makes no keys.
+    authority: Option<Authority>,
     /// True as soon as watches must end.
     closing: tokio::sync::watch::Sender<bool>,
     options: Options,
@@ -76,10 +86,11 @@ struct Inner {
 /// What can be chosen about a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// Whether dependents of removed objects are removed, and the `foregroundDeletion` and `orphan` finalizers are
-    /// worked off, and cluster roles that are made of others follow them. Default: true. Without it the server behaves
-    /// as an API server without its controller manager.
-    pub collect_garbage: bool,
+    /// Whether the server does what a controller manager does for an API server: dependents of removed objects are removed, the
+    /// `foregroundDeletion` and `orphan` finalizers worked off, cluster roles that are made of others follow them, each
+    /// namespace has its default service account and the CA's certificate, and certificate requests are approved and signed.
+    /// Default: true. Without it the server behaves as an API server without its controller manager.
+    pub controllers: bool,
     /// How much of the past is remembered.
     pub history: History,
 }
@@ -87,15 +98,19 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            collect_garbage: true,
+            controllers: true,
             history: History::default(),
         }
     }
 }
 
 /// Returns what is there from the start.
-fn seed(now: crate::time::Timestamp) -> Vec<(Key, Value)> {
+fn seed(now: crate::time::Timestamp, options: &Options, authority: Option<&Authority>) -> Vec<(Key, Value)> {
     let mut seed = namespaces::seed(now);
+    if options.controllers {
+        let namespaces = DEFAULT_NAMESPACES.iter();
+        seed.extend(namespaces.flat_map(|name| furnish::furniture(name, authority, now)));
+    }
     seed.extend(authorize::default_policy::seed(now));
     seed
 }
@@ -125,8 +140,16 @@ impl Server {
     pub async fn open_with(dir: &Path, clock: Arc<dyn Clock>, options: Options) -> Result<Self, OpenError> {
         let dir = dir.to_owned();
         let opened = tokio::task::spawn_blocking(move || {
-            let store = Store::open(&dir, seed(clock.now()), options.history)?;
-            Ok(Self::new(store, clock, options))
+            let mut authority = None;
+            let store = Store::open_with(&dir, options.history, || {
+                let keys = dir.join(KEYS);
+                let made = Authority::ensure(&keys, clock.now()).map_err(|source| OpenError::Keys {
+                    dir: keys.display().to_string(),
+                    source: Box::new(source),
+                })?;
+                Ok(seed(clock.now(), &options, Some(authority.insert(made))))
+            })?;
+            Ok(Self::new(store, clock, options, authority))
         });
         let server = opened.await.map_err(|e| OpenError::Unreadable {
             file: "the state".to_owned(),
@@ -144,18 +167,22 @@ impl Server {
 
     /// [`Server::in_memory`] with options.
     pub fn in_memory_with(clock: Arc<dyn Clock>, options: Options) -> Self {
-        let store = Store::in_memory(seed(clock.now()), options.history);
-        Self::new(store, clock, options)
+        let authority = Authority::in_memory(clock.now()).map_err(|error| tracing::error!(%error, "no keys"));
+        let authority = authority.ok();
+        let store = Store::in_memory(seed(clock.now(), &options, authority.as_ref()), options.history);
+        Self::new(store, clock, options, authority)
     }
 
-    fn new(store: Store, clock: Arc<dyn Clock>, options: Options) -> Self {
+    fn new(store: Store, clock: Arc<dyn Clock>, options: Options, authority: Option<Authority>) -> Self {
         let closing = tokio::sync::watch::Sender::new(false);
         let inner = Inner {
             rights: Rights::new(&store),
+            nodes: authorize::nodes::Graph::default(),
             store,
             registry: RwLock::new(Registry::builtin()),
             clock,
             closing,
+            authority,
             options,
         };
         let server = Self(Arc::new(inner));
@@ -241,6 +268,9 @@ impl Server {
                 self.accept_waiting_definitions().await;
             }
         }
+        if self.0.options.controllers && &*stored.key.resource == NAMESPACES && !stored.deleting {
+            self.furnish(&stored.key.name).await;
+        }
         self.follow_up(stored, deleted);
     }
 
@@ -270,9 +300,11 @@ impl Server {
         } else {
             self.empty_if_definition(stored);
         }
-        if !self.0.options.collect_garbage {
+        if !self.0.options.controllers {
             return;
         }
+        self.keep_furnished(stored);
+        self.after_signing_request(stored);
         if deleted {
             self.after_removal(stored);
         } else {
@@ -286,10 +318,12 @@ impl Server {
         for definition in self.store().list(CRDS, None).1 {
             self.empty_if_definition(&definition);
         }
-        if !self.0.options.collect_garbage {
+        if !self.0.options.controllers {
             return;
         }
         self.spawn_aggregate();
+        self.spawn_furnish_all();
+        self.see_to_requests();
         for uid in self.store().absent_owners() {
             self.spawn_collect(uid);
         }

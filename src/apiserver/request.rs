@@ -4,6 +4,7 @@
 
 use http::Method;
 
+use super::object::selectors::Fields;
 use super::path;
 
 /// What a request asks for.
@@ -20,6 +21,8 @@ pub(crate) struct RequestInfo {
     pub(crate) resource: String,
     pub(crate) subresource: String,
     pub(crate) name: String,
+    /// Fields that must have a value, of lists, watches and removals of many.
+    pub(crate) selected: Vec<(String, String)>,
 }
 
 impl RequestInfo {
@@ -82,7 +85,10 @@ impl RequestInfo {
         if self.name.is_empty() {
             match verb {
                 "get" => self.read_list(query),
-                "delete" => "deletecollection".clone_into(&mut self.verb),
+                "delete" => {
+                    "deletecollection".clone_into(&mut self.verb);
+                    self.selected = selected(path::query(query));
+                }
                 _ => {}
             }
         }
@@ -91,6 +97,7 @@ impl RequestInfo {
     /// A list of one name is a request for that object.
     fn read_list(&mut self, query: &str) {
         let query = path::query(query);
+        self.selected = selected(query.clone());
         let value = |key: &str| query.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
         let watches =
             value("watch").is_some_and(|v| !matches!(v.to_ascii_lowercase().as_str(), "false" | "0"));
@@ -107,6 +114,21 @@ impl RequestInfo {
             self.name = name;
         }
     }
+}
+
+/// Returns what a field selector wants to be equal. One that can't be read wants nothing here: it is refused later.
+fn selected(query: Vec<(String, String)>) -> Vec<(String, String)> {
+    let text = query.into_iter().find(|(key, _)| key == "fieldSelector");
+    text.map_or_else(Vec::new, |(_, text)| equal_fields(&text))
+}
+
+/// The same of a selector's text.
+pub(crate) fn equal_fields(text: &str) -> Vec<(String, String)> {
+    let fields = Fields::parse(text).unwrap_or_default();
+    let equal = fields.terms().iter().filter(|term| term.equal);
+    equal
+        .map(|term| (term.field.clone(), term.value.clone()))
+        .collect()
 }
 
 #[cfg(test)]

@@ -6,8 +6,10 @@ use serde_json::{Value, json};
 use super::Server;
 use super::auth::{Tokens, UserInfo};
 use super::authorize::bindings::problems_text;
+use super::authorize::nodes;
 use super::authorize::rule::Rule;
-use super::request::RequestInfo;
+use super::identity;
+use super::request::{RequestInfo, equal_fields};
 use super::schema::FieldError;
 use super::status::ApiError;
 
@@ -61,14 +63,24 @@ pub(crate) fn answer(asked: &Asked<'_>, group: &str, kind: &str, object: &Value)
             if token.is_empty() {
                 refuse(vec![FieldError::required("spec.token", "")])?;
             }
-            match asked.tokens.authenticate(token) {
-                Some(owner) => json!({"authenticated": true, "user": shown(&owner)}),
-                None => json!({"user": {}, "error": "invalid bearer token"}),
-            }
+            owner(asked, token, &spec)
         }
         _ => json!({"userInfo": shown(asked.user)}),
     };
     Ok(answer)
+}
+
+/// Says whose token it is, for one of the audiences that a question names.
+fn owner(asked: &Asked<'_>, token: &str, spec: &Value) -> Value {
+    let named = spec["audiences"].as_array().into_iter().flatten();
+    let mut audiences: Vec<String> = named.filter_map(Value::as_str).map(str::to_owned).collect();
+    if audiences.is_empty() {
+        audiences = identity::own_audiences();
+    }
+    match asked.server.who_shows(asked.tokens, token, &audiences) {
+        Ok(owner) => json!({"authenticated": true, "user": shown(&owner.user), "audiences": owner.audiences}),
+        Err(why) => json!({"user": {}, "error": why}),
+    }
 }
 
 /// Says whether a user may do what a question is about.
@@ -102,7 +114,24 @@ fn attributes(spec: &Value) -> RequestInfo {
         resource: text(resource, "resource"),
         subresource: text(resource, "subresource"),
         name: text(resource, "name"),
+        selected: selected_fields(&resource["fieldSelector"]),
     }
+}
+
+/// Returns which fields a question wants to be equal to something.
+fn selected_fields(selector: &Value) -> Vec<(String, String)> {
+    if let Some(text) = selector["rawSelector"].as_str().filter(|text| !text.is_empty()) {
+        return equal_fields(text);
+    }
+    let requirements = selector["requirements"].as_array().into_iter().flatten();
+    let equal = requirements.filter_map(|requirement| match requirement["values"].as_array()?.as_slice() {
+        [value] if requirement["operator"] == "In" => Some((
+            requirement["key"].as_str()?.to_owned(),
+            value.as_str()?.to_owned(),
+        )),
+        _ => None,
+    });
+    equal.collect()
 }
 
 /// Returns whom a question is about: in no groups but those that it names.
@@ -124,8 +153,19 @@ fn rules(asked: &Asked<'_>, namespace: &str) -> Value {
     let mut status = json!({
         "incomplete": false, "nonResourceRules": values(paths), "resourceRules": values(resources),
     });
-    if !missing.is_empty() {
-        status["evaluationError"] = problems_text(&missing, "").into();
+    let mut problems = problems_text(&missing, "");
+    if nodes::name_of(asked.user).is_some() {
+        // Their rights follow from pods, too.
+        status["incomplete"] = true.into();
+        let why = "node authorizer does not support user rule resolution";
+        problems = if problems.is_empty() {
+            why.to_owned()
+        } else {
+            format!("[{why}, {problems}]")
+        };
+    }
+    if !problems.is_empty() {
+        status["evaluationError"] = problems.into();
     }
     status
 }

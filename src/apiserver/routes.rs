@@ -20,7 +20,7 @@ use super::proto;
 use super::request::RequestInfo;
 use super::schema::go_quote;
 use super::status::{ApiError, json_response};
-use super::{Server, discovery, openapi, watch};
+use super::{Server, discovery, identity, openapi, watch};
 
 /// Largest body of a request.
 const BODY_LIMIT: usize = 3 << 20;
@@ -48,7 +48,7 @@ async fn route(server: &Server, parts: Parts, body: Body) -> Result<Response, Ap
         parts.uri.path(),
         parts.uri.query().unwrap_or_default(),
     );
-    let user = match authenticate::acting(server, authenticate::who(&parts)?, &parts.headers) {
+    let user = match authenticate::acting(server, authenticate::who(server, &parts)?, &parts.headers) {
         Ok(user) => user,
         Err(Refusal::Forbidden(error)) => return Ok(refused(error, &parts).await),
         Err(Refusal::Senseless(why)) => return Ok(broken(&what.path, &why)),
@@ -69,7 +69,9 @@ async fn route(server: &Server, parts: Parts, body: Body) -> Result<Response, Ap
         Target::Resource(path) => resource(server, path, user, parts, body).await,
         _ if !matches!(parts.method, Method::GET | Method::HEAD) => Err(ApiError::method_not_allowed()),
         Target::Other if text.starts_with("/openapi/") => describe(server, text, accept_of(&parts.headers)),
-        Target::Other => Ok(other(text)),
+        Target::Other => {
+            Ok(identity::describe(server, text, host_of(&parts.headers)).unwrap_or_else(|| other(text)))
+        }
         target => Ok(discover(server, &target, &parts)),
     }
 }
@@ -105,7 +107,7 @@ fn other(path: &str) -> Response {
         "/version" | "/version/" => json_response(200, &discovery::version()),
         "/" | "" => json_response(
             200,
-            &serde_json::json!({"paths": ["/api", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]}),
+            &serde_json::json!({"paths": ["/.well-known/openid-configuration", "/api", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"]}),
         ),
         _ => page_not_found(),
     }
@@ -178,13 +180,17 @@ fn accept_of(headers: &HeaderMap) -> &str {
         .unwrap_or_default()
 }
 
-fn discover(server: &Server, target: &Target, parts: &Parts) -> Response {
-    let registry = server.registry();
-    let host = parts
-        .headers
+/// Returns where the client has reached the server.
+fn host_of(headers: &HeaderMap) -> &str {
+    headers
         .get(header::HOST)
         .and_then(|v| v.to_str().ok())
-        .unwrap_or("localhost");
+        .unwrap_or("localhost")
+}
+
+fn discover(server: &Server, target: &Target, parts: &Parts) -> Response {
+    let registry = server.registry();
+    let host = host_of(&parts.headers);
     if let Target::CoreVersions | Target::Groups = target
         && let Some(form) = discovery::Aggregated::wanted(accept_of(&parts.headers))
     {

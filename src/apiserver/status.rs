@@ -111,6 +111,16 @@ impl ApiError {
         Self::conflict(&info.group_kind(), &info.group, &info.kind, name, why)
     }
 
+    /// The object is not as the request expects it, which knows it by its kind.
+    pub(crate) fn kind_conflict(group: &str, kind: &str, name: &str, why: &str) -> Self {
+        let qualified = if group.is_empty() {
+            kind.to_owned()
+        } else {
+            format!("{kind}.{group}")
+        };
+        Self::conflict(&qualified, group, kind, name, why)
+    }
+
     /// The object has been changed by somebody else since it was read.
     pub(crate) fn modified(info: &ResourceInfo, name: &str) -> Self {
         let why =

@@ -261,6 +261,12 @@ fn alternative_name(name: &x509_parser::extensions::GeneralName<'_>) -> Option<S
     }
 }
 
+/// Returns the CA in `dir`, its certificate in PEM form and its key; makes it, and the folder, if there is none.
+pub(super) fn authority(dir: &Path, now: Timestamp) -> Result<(String, KeyPair), TlsError> {
+    make_folder(dir)?;
+    ensure_ca(dir, now)
+}
+
 fn ensure_ca(dir: &Path, now: Timestamp) -> Result<(String, KeyPair), TlsError> {
     let (cert_path, key_path) = (dir.join("ca.crt"), dir.join("ca.key"));
     if let (Some(cert), Some(key)) = (read(&cert_path)?, read(&key_path)?) {
@@ -270,6 +276,14 @@ fn ensure_ca(dir: &Path, now: Timestamp) -> Result<(String, KeyPair), TlsError> 
         })?;
         return Ok((cert, key));
     }
+    let (cert, key) = new_authority(now)?;
+    write(&key_path, &key.serialize_pem(), 0o600)?;
+    write(&cert_path, &cert, 0o644)?;
+    Ok((cert, key))
+}
+
+/// Makes a CA: its certificate in PEM form and its key.
+pub(super) fn new_authority(now: Timestamp) -> Result<(String, KeyPair), TlsError> {
     let failed = |source| TlsError::Make {
         subject: "the certificate authority".to_owned(),
         source,
@@ -288,8 +302,6 @@ fn ensure_ca(dir: &Path, now: Timestamp) -> Result<(String, KeyPair), TlsError> 
     ];
     set_validity(&mut params, now, CA_DAYS);
     let cert = params.self_signed(&key).map_err(failed)?.pem();
-    write(&key_path, &key.serialize_pem(), 0o600)?;
-    write(&cert_path, &cert, 0o644)?;
     Ok((cert, key))
 }
 
@@ -332,7 +344,7 @@ fn make_folder(dir: &Path) -> Result<(), TlsError> {
     Ok(())
 }
 
-fn read(path: &Path) -> Result<Option<String>, TlsError> {
+pub(super) fn read(path: &Path) -> Result<Option<String>, TlsError> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -344,7 +356,7 @@ fn read(path: &Path) -> Result<Option<String>, TlsError> {
 }
 
 /// Writes beside the file and renames, so that a file is there whole or not at all.
-fn write(path: &Path, text: &str, mode: u32) -> Result<(), TlsError> {
+pub(super) fn write(path: &Path, text: &str, mode: u32) -> Result<(), TlsError> {
     let failed = |source| TlsError::File {
         path: path.to_owned(),
         source,

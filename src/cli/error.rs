@@ -86,9 +86,10 @@ impl From<EmbeddedError> for CommandError {
                 let advice = match source.as_ref() {
                     OpenError::InUse(_) => Some("wait until the other machinectl has ended, or end it"),
                     OpenError::NewerFormat { .. } => Some("use the newer release of machinectl"),
-                    OpenError::Damaged { .. } | OpenError::Unreadable { .. } | OpenError::Folder { .. } => {
-                        None
-                    }
+                    OpenError::Damaged { .. }
+                    | OpenError::Unreadable { .. }
+                    | OpenError::Folder { .. }
+                    | OpenError::Keys { .. } => None,
                 };
                 let error = Self::new(store_kind(&source), message).caused_by(*source);
                 if let Some(advice) = advice {

@@ -156,6 +156,12 @@ pub async fn open(dir: &Path, clock: Arc<dyn Clock>) -> Result<Opened, EmbeddedE
                         tokio::time::sleep(HELD_RETRY).await;
                         continue;
                     }
+                    Err(OpenError::Keys { dir: _, source }) => {
+                        return Err(EmbeddedError::Certificates {
+                            dir: tls_folder(dir),
+                            source,
+                        });
+                    }
                     Err(source) => {
                         return Err(EmbeddedError::Store {
                             dir: dir.to_owned(),
@@ -345,7 +351,7 @@ async fn remote(dir: &Path, address: SocketAddr, clock: &dyn Clock) -> Result<Cl
 }
 
 fn tls_folder(dir: &Path) -> PathBuf {
-    dir.join("tls")
+    dir.join(crate::apiserver::KEYS)
 }
 
 /// An address that listens everywhere is reached over loopback.

@@ -2,6 +2,8 @@
 //! added, unless they say `rbac.authorization.kubernetes.io/autoupdate: "false"`. They are those of kube-apiserver
 //! (`plugin/pkg/auth/authorizer/rbac/bootstrappolicy`), in `policy.txt`.
 
+use std::sync::LazyLock;
+
 use serde_json::{Value, json};
 
 use super::super::Server;
@@ -113,7 +115,10 @@ fn binding(line: &str, now: Timestamp) -> (Key, Value) {
         .and_then(|role| role.split_once(':'))
         .unwrap_or_default();
     binding["roleRef"] = json!({"apiGroup": GROUP, "kind": kind, "name": name});
-    binding["subjects"] = words.map(subject).collect();
+    let subjects: Vec<Value> = words.map(subject).collect();
+    if !subjects.is_empty() {
+        binding["subjects"] = subjects.into();
+    }
     (key, binding)
 }
 
@@ -143,6 +148,19 @@ pub(crate) fn seed(now: Timestamp) -> Vec<(Key, Value)> {
     found.extend(controllers.iter().map(|line| binding(line, now)));
     gather(&mut found);
     found
+}
+
+/// Returns the rules of kubelets, which they have without any binding.
+pub(crate) fn node_rules() -> &'static [Rule] {
+    static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
+        let lines = TEXT
+            .lines()
+            .skip_while(|line| *line != "role system:node")
+            .skip(1);
+        let rules = lines.map_while(|line| line.strip_prefix(' '));
+        rules.map(|line| Rule::read(&rule(line))).collect()
+    });
+    &RULES
 }
 
 /// Fills the roles that are made of others. Those may be made of others themselves: three steps reach all.
@@ -266,6 +284,16 @@ mod tests {
         assert!(rule::missing(&edit, &view).is_empty());
         assert!(rule::missing(&admin, &edit).is_empty());
         assert!(!rule::missing(&edit, &admin).is_empty());
+    }
+
+    #[test]
+    fn kubelets_have_the_rules_of_their_role_and_nobody_is_bound_to_it() {
+        let found = seed("2026-11-20T09:00:00Z".parse().expect("time"));
+        let role = find(&found, CLUSTER_ROLES, "system:node");
+        assert_eq!(node_rules(), Rule::read_all(&role));
+        assert!(!node_rules().is_empty());
+        let binding = find(&found, CLUSTER_ROLE_BINDINGS, "system:node");
+        assert_eq!(binding.get("subjects"), None);
     }
 
     #[test]

@@ -1,10 +1,12 @@
-//! Who may do what. Members of `system:masters` may do everything, for all others the stored roles and bindings decide.
+//! Who may do what. Members of `system:masters` may do everything, kubelets what concerns their node, and for all others the stored
+//! roles and bindings decide.
 //! It is asked after a client is known and before anything looks for what it wants, so a refusal tells nothing of what is there.
 
 pub(crate) mod aggregate;
 pub(crate) mod bindings;
 pub(crate) mod default_policy;
 pub(crate) mod escalation;
+pub(crate) mod nodes;
 pub(crate) mod rule;
 pub(crate) mod signers;
 
@@ -82,6 +84,17 @@ impl Server {
                 reason: String::new(),
             };
         }
+        let mut reasons = Vec::new();
+        match self.decide_for_node(user, what) {
+            Some(Ok(())) => {
+                return Decision {
+                    allowed: true,
+                    reason: String::new(),
+                };
+            }
+            Some(Err(why)) => reasons.push(why),
+            None => {}
+        }
         let (mut granted, mut problems) = (None, Vec::new());
         let bindings = self.bindings();
         bindings.visit(user, &what.namespace, |seen| {
@@ -94,12 +107,21 @@ impl Server {
             }
             granted.is_none()
         });
-        let allowed = granted.is_some();
-        let reason = granted.unwrap_or_else(|| match problems_text(&problems, "") {
-            none if none.is_empty() => none,
-            problems => format!("RBAC: {problems}"),
-        });
-        Decision { allowed, reason }
+        if let Some(reason) = granted {
+            return Decision {
+                allowed: true,
+                reason,
+            };
+        }
+        let problems = problems_text(&problems, "");
+        if !problems.is_empty() {
+            reasons.push(format!("RBAC: {problems}"));
+        }
+        reasons.retain(|reason| !reason.is_empty());
+        Decision {
+            allowed: false,
+            reason: reasons.join("\n"),
+        }
     }
 
     /// Refuses what a user may not do, in the words of kube-apiserver.

@@ -3,7 +3,10 @@
 
 use serde_json::Value;
 
+use super::super::auth::ADMIN_GROUP;
+use super::super::certificates;
 use super::super::handlers::{Call, SIGNING_REQUESTS};
+use super::super::object::meta;
 use super::super::request::RequestInfo;
 use super::super::schema::go_quote;
 use super::super::status::ApiError;
@@ -32,6 +35,27 @@ pub(crate) fn check(call: &Call, new: &Value, old: &Value) -> Result<(), ApiErro
         go_quote(signer)
     );
     Err(ApiError::forbidden(&call.info, &call.path.name, &why))
+}
+
+/// Nobody asks for a certificate that would make him an administrator (kube-apiserver: `CertificateSubjectRestriction`).
+///
+/// # Errors
+/// A new request asks for one, or can't be read.
+pub(crate) fn check_subject(call: &Call, new: &Value) -> Result<(), ApiError> {
+    if call.info.storage_group_resource != SIGNING_REQUESTS
+        || new["spec"]["signerName"] != certificates::CLIENT
+    {
+        return Ok(());
+    }
+    let refuse = |why: String| Err(ApiError::forbidden(&call.info, meta::name(new), &why));
+    match certificates::Request::read(new["spec"]["request"].as_str().unwrap_or_default()) {
+        Err(why) => refuse(format!("failed to parse CSR: {why}")),
+        Ok(request) if request.organizations.iter().any(|group| group == ADMIN_GROUP) => refuse(format!(
+            "use of {} signer with {ADMIN_GROUP} group is not allowed",
+            certificates::CLIENT
+        )),
+        Ok(_) => Ok(()),
+    }
 }
 
 fn signs(new: &Value, old: &Value) -> bool {

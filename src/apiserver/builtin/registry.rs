@@ -29,6 +29,12 @@ impl Registry {
             .clone()
     }
 
+    /// Returns what is known of requests for tokens, which come to a subresource.
+    pub(crate) fn token_request() -> &'static ResourceInfo {
+        static REQUEST: OnceLock<ResourceInfo> = OnceLock::new();
+        REQUEST.get_or_init(kinds::token_request)
+    }
+
     fn from_resources(mut resources: Vec<Arc<ResourceInfo>>) -> Self {
         resources.sort_by(|a, b| (&a.group, &a.version, &a.plural).cmp(&(&b.group, &b.version, &b.plural)));
         Self {

@@ -282,7 +282,11 @@ pub(crate) fn normalise(info: &ResourceInfo, object: &mut Value) -> Result<Vec<S
 
 /// Reads an object that is to be stored. The client is warned of what was dropped.
 pub(crate) fn object(call: &Call, validation: Validation) -> Result<Value, ApiError> {
-    let info = &call.info;
+    object_of(call, &call.info, validation)
+}
+
+/// Reads an object of another kind than that of the path.
+pub(crate) fn object_of(call: &Call, info: &ResourceInfo, validation: Validation) -> Result<Value, ApiError> {
     let mut object = parse(call, &info.kind)?;
     // What a message of a known kind holds is known, or has been passed over.
     let validation = if call.content_type() == proto::MEDIA_TYPE {

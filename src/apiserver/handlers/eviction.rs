@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::response::Response;
 use serde_json::{Value, json};
 
+use super::super::authorize::nodes::restriction::{self, Write};
 use super::super::object::meta;
 use super::super::object::selectors;
 use super::super::status::{ApiError, success_status};
@@ -26,6 +27,7 @@ const UNSEEN_WAIT: u32 = 10;
 pub(crate) async fn evict(call: &Call) -> Result<Response, ApiError> {
     WriteOptions::parse(&call.query, WriteKind::Create)?;
     let eviction = body::parse(call, "Eviction")?;
+    restriction::check(call, Write::Create(&eviction))?;
     let (info, path) = (&*call.info, &call.path);
     let stored = call
         .server

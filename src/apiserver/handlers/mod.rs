@@ -12,6 +12,7 @@ mod render;
 mod review;
 mod scale;
 mod subresources;
+mod token;
 mod write;
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -4,12 +4,14 @@ use axum::response::Response;
 use futures::{StreamExt as _, stream};
 use serde_json::Value;
 
+use super::super::authorize::nodes;
+use super::super::authorize::nodes::restriction::{self, Write};
 use super::super::object::meta;
 use super::super::status::{ApiError, deleted_status};
 use super::super::store::Stored;
 use super::delete::{Removal, remove};
 use super::options::{DeleteOptions, ListOptions, Query};
-use super::{Call, body, read, render};
+use super::{Call, body, load, read, render};
 
 /// Objects of a collection that are removed at once: they share the waits for the disk. (kube-apiserver: `--delete-collection-workers`.)
 const AT_ONCE: usize = 64;
@@ -42,6 +44,13 @@ pub(crate) async fn delete_one(call: &Call) -> Result<Response, ApiError> {
     let form = call.form()?;
     let (info, path) = (&*call.info, &call.path);
     let options = options(call)?;
+    if let Some(stored) = call
+        .server
+        .store()
+        .get(&info.storage_group_resource, &path.namespace, &path.name)
+    {
+        check(call, &stored)?;
+    }
     let removal = remove(&call.server, info, &path.namespace, &path.name, &options).await?;
     Ok(match removal {
         Removal::Pending(object) => {
@@ -79,8 +88,17 @@ pub(crate) async fn delete_collection(call: &Call) -> Result<Response, ApiError>
     read::answer_page(call, &page, form)
 }
 
+/// Kubelets may not remove everything. For others the object isn't even read.
+fn check(call: &Call, stored: &Stored) -> Result<(), ApiError> {
+    if nodes::name_of(&call.user).is_none() {
+        return Ok(());
+    }
+    restriction::check(call, Write::Delete(&load(&call.info, stored)))
+}
+
 async fn remove_listed(call: &Call, stored: &Stored, options: &DeleteOptions) -> Result<(), ApiError> {
     let key = &stored.key;
+    check(call, stored)?;
     match remove(&call.server, &call.info, &key.namespace, &key.name, options).await {
         // Somebody else removed it: so it is gone.
         Err(error) if error.code() == 404 => Ok(()),

@@ -1,10 +1,12 @@
-//! Subresources that do something: binding pods, finalizing namespaces, approving certificates; evicting pods is in `eviction`.
+//! Subresources that do something: binding pods, finalizing namespaces, approving certificates; evicting pods is in `eviction`,
+//! making tokens in `token`.
 //! It must not make up kinds: which subresources there are, the registry says.
 
 use axum::response::Response;
 use http::Method;
 use serde_json::{Value, json};
 
+use super::super::authorize::nodes::restriction::{self, Write};
 use super::super::object::meta;
 use super::super::status::{ApiError, success_status};
 use super::options::{WriteKind, WriteOptions};
@@ -18,6 +20,7 @@ pub(crate) async fn other(call: &Call, method: &Method) -> Result<Response, ApiE
     match (resource, call.path.subresource.as_str(), method) {
         ("pods", "binding", &Method::POST) => bind(call).await,
         ("pods", "eviction", &Method::POST) => super::eviction::evict(call).await,
+        ("serviceaccounts", "token", &Method::POST) => super::token::token(call),
         ("namespaces", "finalize", &Method::PUT) => replace(call, "spec").await,
         (super::write::SIGNING_REQUESTS, "approval", &Method::PUT) => replace(call, "status").await,
         (super::write::SIGNING_REQUESTS, "approval", &Method::PATCH) => super::patch(call).await,
@@ -62,6 +65,7 @@ async fn replace(call: &Call, field: &str) -> Result<Response, ApiError> {
 async fn bind(call: &Call) -> Result<Response, ApiError> {
     let options = WriteOptions::parse(&call.query, WriteKind::Create)?;
     let binding = body::parse(call, "Binding")?;
+    restriction::check(call, Write::Create(&binding))?;
     let node = binding
         .pointer("/target/name")
         .and_then(Value::as_str)

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::response::Response;
 use serde_json::Value;
 
+use super::super::authorize::nodes::restriction::{self, Write};
 use super::super::authorize::{escalation, signers};
 use super::super::builtin::{Part, ResourceInfo};
 use super::super::object::meta;
@@ -86,6 +87,13 @@ impl Target {
         as_is: false,
     };
 
+    /// The request for a token; nothing of it is stored.
+    pub(crate) const TOKEN: Self = Self {
+        part: Part::Main,
+        subresource: "token",
+        as_is: false,
+    };
+
     /// Returns the target of a path's subresource, if it is one of those.
     pub(crate) fn of(subresource: &str) -> Self {
         match subresource {
@@ -98,7 +106,18 @@ impl Target {
 
 /// Records in `new` who manages which of its fields.
 pub(crate) fn track(call: &Call, target: Target, given: &str, live: Option<&Value>, new: &mut Value) {
-    let info = &call.info;
+    track_of(call, &call.info, target, given, live, new);
+}
+
+/// The same for an object of another kind than that of the path.
+pub(crate) fn track_of(
+    call: &Call,
+    info: &ResourceInfo,
+    target: Target,
+    given: &str,
+    live: Option<&Value>,
+    new: &mut Value,
+) {
     let (name, api_version) = (call.manager(given), info.api_version());
     let manager = Manager {
         name: &name,
@@ -140,6 +159,8 @@ pub(crate) async fn create_object(call: &Call, mut object: Value, dry_run: bool)
     let (server, info) = (&call.server, &*call.info);
     server.admit_to_namespace(info, &call.path.namespace, meta::name(&object))?;
     escalation::check(call, &object, None)?;
+    signers::check_subject(call, &object)?;
+    restriction::check(call, Write::Create(&object))?;
     if !matches!(meta::text(&object, "resourceVersion"), "" | "0") {
         return Err(ApiError::plain_500(
             "resourceVersion should not be set on objects to be created",
@@ -366,6 +387,7 @@ pub(crate) async fn guaranteed(
         let mut new = make(Some(&live))?;
         escalation::check(call, &new, Some(&live))?;
         signers::check(call, &new, &live)?;
+        restriction::check(call, Write::Update(&new, &live))?;
         check_version(info, &path.name, &mut new, stored.version)?;
         finish(info, target, &mut new, &live)?;
         if options.dry_run || is_unchanged(&new, &live, stored.empties()) {

@@ -64,6 +64,15 @@ pub enum OpenError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The keys beside the state cannot be used.
+    #[error("cannot use the keys in {dir}")]
+    Keys {
+        /// The folder.
+        dir: String,
+        /// Why.
+        #[source]
+        source: Box<super::tls::TlsError>,
+    },
     /// The folder cannot be made.
     #[error("cannot make the folder {dir}")]
     Folder {
@@ -135,13 +144,23 @@ impl Drop for Inner {
 
 impl Store {
     /// Opens the store in `dir`, and makes it if there is none. Objects of `seed` that are not there are made. Blocks.
+    #[cfg(test)]
     pub(crate) fn open(dir: &Path, seed: Vec<(Key, Value)>, history: History) -> Result<Self, OpenError> {
+        Self::open_with(dir, history, || Ok(seed))
+    }
+
+    /// The same; what is seeded is asked for when the store is open, so that nobody else has it.
+    pub(crate) fn open_with(
+        dir: &Path,
+        history: History,
+        seed: impl FnOnce() -> Result<Vec<(Key, Value)>, OpenError>,
+    ) -> Result<Self, OpenError> {
         std::fs::create_dir_all(dir).map_err(|source| OpenError::Folder {
             dir: dir.display().to_string(),
             source,
         })?;
         let (writer, state) = Writer::open(&dir.join("state.redb"), history)?;
-        Ok(Self::start(writer, state, seed))
+        Ok(Self::start(writer, state, seed()?))
     }
 
     /// Makes a store that is gone when it is dropped.

@@ -8,12 +8,15 @@
     reason = "the cases are functions that tests call"
 )]
 
+mod accounts;
+mod certificates;
 mod corners;
 mod custom;
 mod fleet_kinds;
 mod kinds;
 mod machine_kinds;
 mod moved;
+mod nodes;
 mod objects;
 mod owners;
 mod patches;

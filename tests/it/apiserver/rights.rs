@@ -15,7 +15,7 @@ fn someone(place: &Place) -> String {
 }
 
 /// Sends a request, as somebody else if there are headers for that; returns the code and the body.
-async fn send(
+pub(super) async fn send(
     client: &Client,
     headers: &[(&str, &str)],
     method: &str,

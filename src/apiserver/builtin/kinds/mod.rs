@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 mod cluster;
 mod core;
 
-use super::schemas::Definition;
+use super::schemas::{self, Definition};
 use super::{BuiltinHooks, Column, NameRule, ResourceInfo, ScalePaths, SchemaSource, Subresource};
 
 /// One row of the table. Columns are `Heading|type|format|priority|description`, where a description that starts
@@ -151,6 +151,17 @@ fn column(text: &str) -> Column {
     }
 }
 
+/// Returns what is known of requests for tokens: they are read and checked as objects are, but there is no resource of them.
+pub(super) fn token_request() -> ResourceInfo {
+    let kind = ("authentication.k8s.io", "v1", "TokenRequest", "tokenrequests");
+    Row::new(
+        kind,
+        true,
+        schemas::of::<k8s_openapi::api::authentication::v1::TokenRequest>,
+    )
+    .info()
+}
+
 /// Returns every built-in resource.
 pub(super) fn all() -> Vec<ResourceInfo> {
     core::rows()
@@ -164,7 +175,6 @@ pub(super) fn all() -> Vec<ResourceInfo> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::schemas;
     use super::*;
 
     #[test]

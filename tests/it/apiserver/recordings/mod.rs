@@ -64,7 +64,7 @@ async fn answers_are_those_of_a_real_server() {
 async fn replay(recordings: &Recordings, recording: &Recording) -> Vec<Found> {
     // No controllers ran when the answers were recorded. The watches come at the end, however long the requests took.
     let options = Options {
-        collect_garbage: false,
+        controllers: false,
         history: History {
             age: Duration::from_secs(3600),
             ..History::default()
