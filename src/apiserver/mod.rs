@@ -15,10 +15,14 @@
 //!
 //! Limits: a request body has at most 3 MiB, an object that a patch makes as well.
 
+mod admission;
 pub mod auth;
 mod authenticate;
 mod authorize;
 pub mod builtin;
+mod callout;
+mod cel;
+mod conversion;
 pub(crate) mod crd;
 pub mod discovery;
 mod gc;
@@ -46,8 +50,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use serde_json::Value;
 
+use self::admission::Configured;
 use self::authorize::Rights;
-use self::builtin::Registry;
+use self::builtin::{Registry, group_version};
+use self::callout::Callouts;
 use self::store::{Change, Expect, Key, Store, Stored, WriteError};
 pub use self::store::{History, OpenError};
 use crate::time::Clock;
@@ -68,6 +74,8 @@ struct Inner {
     registry: RwLock<Registry>,
     clock: Arc<dyn Clock>,
     rights: Rights,
+    callouts: Callouts,
+    admission: Configured,
     /// True as soon as watches must end.
     closing: tokio::sync::watch::Sender<bool>,
     options: Options,
@@ -152,6 +160,8 @@ impl Server {
         let closing = tokio::sync::watch::Sender::new(false);
         let inner = Inner {
             rights: Rights::new(&store),
+            callouts: Callouts::default(),
+            admission: Configured::new(&store),
             store,
             registry: RwLock::new(Registry::builtin()),
             clock,
@@ -301,10 +311,20 @@ impl Server {
         }
     }
 
-    /// Returns the stored object in the form of the version in which it is stored.
+    /// Returns the stored object in the form of the version in which it is stored, and its resource in just that version: what the server
+    /// does on its own behalf needs no conversion.
     fn value_of(&self, stored: &Stored) -> Option<(Arc<builtin::ResourceInfo>, Value)> {
-        let info = self.registry().find_stored(&stored.key.resource)?;
-        let value = stored.value(&info.api_version(), &info.kind);
+        let mut info = self.registry().find_stored(&stored.key.resource)?;
+        if info.conversion.is_some()
+            && let Some(version) = stored.written_in()
+            && (*version != *info.version || *version != *info.storage_version)
+        {
+            let info = Arc::make_mut(&mut info);
+            info.version = version.to_string();
+            info.storage_version = version.to_string();
+            info.conversion = None;
+        }
+        let value = stored.value(&group_version(&info.group, &info.version), &info.kind);
         Some((info, value))
     }
 }

@@ -8,15 +8,19 @@
     reason = "the cases are functions that tests call"
 )]
 
+mod admission;
+mod conversions;
 mod corners;
 mod custom;
 mod fleet_kinds;
+mod hooks;
 mod kinds;
 mod machine_kinds;
 mod moved;
 mod objects;
 mod owners;
 mod patches;
+mod policies;
 mod protobuf;
 mod recordings;
 mod rights;
