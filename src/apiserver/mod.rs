@@ -1,10 +1,11 @@
 //! The embedded Kubernetes API server. It knows nothing of machines.
 //!
 //! It serves what kubectl, kube-rs, client-go and controller-runtime clients and a kubelet need: discovery, the
-//! built-in kinds listed in [`builtin`], custom resources, watches, server-side apply, garbage collection.
+//! built-in kinds listed in [`builtin`], custom resources in versions that webhooks convert, watches, server-side apply, admission
+//! webhooks and policies, garbage collection.
 //!
 //! What it does not do, on purpose:
-//! - admission webhooks, conversion webhooks, API aggregation; the Node authorizer;
+//! - API aggregation; the Node authorizer; mutating admission policies; audit;
 //! - CBOR, and protobuf of tables; built-in kinds come as protobuf, and go so to clients that take nothing else;
 //! - `exec`, `attach`, `port-forward`, `log` and `proxy`: it does not reach into nodes;
 //! - controllers of workloads: a Deployment is stored, nobody makes Pods of it;
