@@ -1,10 +1,11 @@
 //! The embedded Kubernetes API server. It knows nothing of machines.
 //!
 //! It serves what kubectl, kube-rs, client-go and controller-runtime clients and a kubelet need: discovery, the
-//! built-in kinds listed in [`builtin`], custom resources, watches, server-side apply, garbage collection.
+//! built-in kinds listed in [`builtin`], custom resources in versions that webhooks convert, watches, server-side apply, admission
+//! webhooks and policies, garbage collection.
 //!
 //! What it does not do, on purpose:
-//! - admission webhooks, conversion webhooks, API aggregation; the Node authorizer;
+//! - API aggregation; the Node authorizer; mutating admission policies; audit;
 //! - CBOR, and protobuf of tables; built-in kinds come as protobuf, and go so to clients that take nothing else;
 //! - `exec`, `attach`, `port-forward`, `log` and `proxy`: it does not reach into nodes;
 //! - controllers of workloads: a Deployment is stored, nobody makes Pods of it;
@@ -15,11 +16,15 @@
 //!
 //! Limits: a request body has at most 3 MiB, an object that a patch makes as well.
 
+mod admission;
 pub mod auth;
 mod authenticate;
 mod authorize;
 pub mod builtin;
+mod callout;
+mod cel;
 mod certificates;
+mod conversion;
 pub(crate) mod crd;
 pub mod discovery;
 mod furnish;
@@ -49,8 +54,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use serde_json::Value;
 
+use self::admission::Configured;
 use self::authorize::Rights;
-use self::builtin::Registry;
+use self::builtin::{Registry, group_version};
+use self::callout::Callouts;
 use self::identity::Authority;
 use self::store::{Change, Expect, Key, Store, Stored, WriteError};
 pub use self::store::{History, OpenError};
@@ -78,6 +85,8 @@ struct Inner {
     nodes: authorize::nodes::Graph,
     /// None if the library makes no keys.
     authority: Option<Authority>,
+    callouts: Callouts,
+    admission: Configured,
     /// True as soon as watches must end.
     closing: tokio::sync::watch::Sender<bool>,
     options: Options,
@@ -178,6 +187,8 @@ impl Server {
         let inner = Inner {
             rights: Rights::new(&store),
             nodes: authorize::nodes::Graph::default(),
+            callouts: Callouts::default(),
+            admission: Configured::new(&store),
             store,
             registry: RwLock::new(Registry::builtin()),
             clock,
@@ -335,10 +346,20 @@ impl Server {
         }
     }
 
-    /// Returns the stored object in the form of the version in which it is stored.
+    /// Returns the stored object in the form of the version in which it is stored, and its resource in just that version: what the server
+    /// does on its own behalf needs no conversion.
     fn value_of(&self, stored: &Stored) -> Option<(Arc<builtin::ResourceInfo>, Value)> {
-        let info = self.registry().find_stored(&stored.key.resource)?;
-        let value = stored.value(&info.api_version(), &info.kind);
+        let mut info = self.registry().find_stored(&stored.key.resource)?;
+        if info.conversion.is_some()
+            && let Some(version) = stored.written_in()
+            && (*version != *info.version || *version != *info.storage_version)
+        {
+            let info = Arc::make_mut(&mut info);
+            info.version = version.to_string();
+            info.storage_version = version.to_string();
+            info.conversion = None;
+        }
+        let value = stored.value(&group_version(&info.group, &info.version), &info.kind);
         Some((info, value))
     }
 }

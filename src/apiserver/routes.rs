@@ -294,7 +294,7 @@ async fn dispatch(call: &Arc<Call>, method: &Method) -> Result<Response, ApiErro
     let info = Arc::clone(&call.info);
     if info.virtual_only {
         return if *method == Method::POST && call.path.name.is_empty() {
-            handlers::review(call)
+            handlers::review(call).await
         } else {
             Err(ApiError::method_not_allowed())
         };
@@ -310,7 +310,7 @@ async fn dispatch(call: &Arc<Call>, method: &Method) -> Result<Response, ApiErro
         }
         "status" => {
             return match *method {
-                Method::GET => handlers::get(call),
+                Method::GET => handlers::get(call).await,
                 Method::PUT => handlers::update(call).await,
                 Method::PATCH => handlers::patch(call).await,
                 _ => Err(ApiError::method_not_allowed()),
@@ -320,16 +320,16 @@ async fn dispatch(call: &Arc<Call>, method: &Method) -> Result<Response, ApiErro
     }
     let named = !call.path.name.is_empty();
     match (method.as_str(), named) {
-        ("GET", true) if !call.query.flag("watch").unwrap_or(false) => handlers::get(call),
+        ("GET", true) if !call.query.flag("watch").unwrap_or(false) => handlers::get(call).await,
         ("GET", _) => {
             let mut options = ListOptions::parse(&call.query)?;
             if named {
                 options = options.of_name(&call.path.name);
             }
             if options.watch {
-                watch::watch(Arc::clone(call), options)
+                watch::watch(Arc::clone(call), options).await
             } else {
-                handlers::list(call, &options)
+                handlers::list(call, &options).await
             }
         }
         ("POST", false) => {

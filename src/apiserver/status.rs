@@ -1,6 +1,8 @@
 //! The answers that are not objects: Kubernetes `Status` with the reason, message and details clients look for.
 //! It must not decide when something is an error.
 
+use std::borrow::Cow;
+
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -13,7 +15,7 @@ use super::schema::{FieldError, go_quote};
 #[derive(Debug, Clone)]
 pub(crate) struct ApiError {
     code: u16,
-    reason: &'static str,
+    reason: Cow<'static, str>,
     message: String,
     details: Option<Value>,
     /// Where a list that can't go on as it began can go on; mostly empty.
@@ -24,7 +26,7 @@ impl ApiError {
     fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
         Self {
             code,
-            reason,
+            reason: reason.into(),
             message: message.into(),
             details: None,
             resume: String::new(),
@@ -268,6 +270,29 @@ impl ApiError {
         Self::forbidden(info, name, &why).with_causes(vec![cause])
     }
 
+    /// Somebody whom the state says to ask refuses. `details` are what he says himself.
+    pub(crate) fn refused(code: u16, reason: String, message: String, details: Option<Value>) -> Self {
+        Self {
+            reason: reason.into(),
+            details,
+            ..Self::new(code, "", message)
+        }
+    }
+
+    /// A policy refuses, for a reason of its own.
+    pub(crate) fn denied(info: &ResourceInfo, name: &str, why: &str, code: u16, reason: String) -> Self {
+        let message = if name.is_empty() {
+            format!("{} is forbidden: {why}", info.group_resource())
+        } else {
+            format!("{} {name:?} is forbidden: {why}", info.group_resource())
+        };
+        let refused = Self::new(code, "", message).about_resource(info, name);
+        Self {
+            reason: reason.into(),
+            ..refused.with_causes(vec![json!({"message": why})])
+        }
+    }
+
     /// Too many requests of this sort: what an eviction says that a budget does not allow.
     pub(crate) fn too_many_requests(message: &str, causes: Vec<Value>) -> Self {
         Self::new(429, "TooManyRequests", message).with_causes(causes)
@@ -341,7 +366,7 @@ impl ApiError {
             "message": self.message, "code": self.code,
         });
         if !self.reason.is_empty() {
-            status["reason"] = Value::String(self.reason.to_owned());
+            status["reason"] = Value::String(self.reason.to_string());
         }
         if !self.resume.is_empty() {
             status["metadata"]["continue"] = self.resume.clone().into();

@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 use tokio::sync::watch::Receiver;
 use tokio::time::Instant;
 
+use super::Server;
+use super::builtin::ResourceInfo;
 use super::handlers::{self, Call, Form, ListOptions, write_json};
 use super::object::meta;
 use super::status::ApiError;
@@ -60,7 +62,7 @@ enum Woken {
 }
 
 /// Answers a watch request with a stream that stays open.
-pub(crate) fn watch(call: Arc<Call>, options: ListOptions) -> Result<Response, ApiError> {
+pub(crate) async fn watch(call: Arc<Call>, options: ListOptions) -> Result<Response, ApiError> {
     let form = call.form()?;
     handlers::check_fields(&call.info, &options.fields)?;
     let resource = call.info.storage_group_resource.clone();
@@ -72,6 +74,7 @@ pub(crate) fn watch(call: Arc<Call>, options: ListOptions) -> Result<Response, A
     let (mut version, mut initial, mut failed) = (0, Vec::new(), None);
     if from_now {
         (version, initial) = store.list(&resource, namespace);
+        initial = call.server.present_all(&call.info, initial).await?;
         initial.retain(|s| handlers::is_meant(&call.info, &options, s));
         if let Some(asked) = options.version.filter(|asked| *asked > version) {
             return Err(ApiError::future_version(asked, version));
@@ -135,7 +138,7 @@ impl Watch {
         }
         loop {
             if self.pending.is_empty()
-                && let Err(error) = self.look()
+                && let Err(error) = self.look().await
             {
                 return Some(self.fail(&error));
             }
@@ -193,13 +196,17 @@ impl Watch {
     }
 
     /// Takes note of all that has happened since.
-    fn look(&mut self) -> Result<(), ApiError> {
+    async fn look(&mut self) -> Result<(), ApiError> {
         // Seen before the events are read: what comes after marks the receiver again.
         self.changed.borrow_and_update();
-        let store = self.call.server.store();
-        let (version, events) = store
+        let server = &self.call.server;
+        let (version, mut events) = server
+            .store()
             .events_after(&self.call.info.storage_group_resource, self.version)
             .map_err(|expired| too_old(self.version, expired.oldest))?;
+        if self.call.info.conversion.is_some() {
+            present(server, &self.call.info, &mut events).await?;
+        }
         self.pending = events.into();
         // A watch may begin at a version that is yet to come.
         self.known = self.version.max(version);
@@ -285,6 +292,21 @@ impl Watch {
     }
 }
 
+/// Brings events into the version that is watched.
+async fn present(server: &Server, info: &ResourceInfo, events: &mut [Event]) -> Result<(), ApiError> {
+    let objects = events.iter().map(|event| Arc::clone(&event.object));
+    let before = events.iter().filter_map(|event| event.previous.clone());
+    let all = objects.chain(before).collect();
+    let mut shown = server.present_all(info, all).await?.into_iter();
+    for event in &mut *events {
+        event.object = shown.next().unwrap_or_else(|| Arc::clone(&event.object));
+    }
+    for previous in events.iter_mut().filter_map(|event| event.previous.as_mut()) {
+        *previous = shown.next().unwrap_or_else(|| Arc::clone(previous));
+    }
+    Ok(())
+}
+
 /// The room that the lines of the next chunk take, if all objects are told as they are stored.
 fn room<'a>(objects: impl Iterator<Item = &'a Arc<Stored>>) -> usize {
     let mut room = 0;
@@ -360,7 +382,9 @@ mod tests {
             tokens: Arc::default(),
             warnings: std::sync::Mutex::default(),
         });
-        let body = watch(call, options).unwrap().into_body();
+        let body = futures::executor::block_on(watch(call, options))
+            .unwrap()
+            .into_body();
         body.into_data_stream().map(Result::unwrap).boxed()
     }
 

@@ -167,7 +167,7 @@ pub(crate) fn validate_labels(labels: Option<&Value>, path: &str) -> Vec<FieldEr
     errors
 }
 
-fn validate_annotations(annotations: Option<&Value>, path: &str) -> Vec<FieldError> {
+pub(crate) fn validate_annotations(annotations: Option<&Value>, path: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let mut size = 0;
     for (key, value) in annotations.and_then(Value::as_object).into_iter().flatten() {

@@ -167,6 +167,8 @@ pub struct ResourceInfo {
     pub deprecation_warning: Option<String>,
     /// Name of the custom resource definition that this comes from.
     pub crd_name: Option<String>,
+    /// How objects get from the version in which they are stored to this one; nothing if only the name of the version changes.
+    pub(in crate::apiserver) conversion: Option<Arc<super::conversion::Conversion>>,
     /// What is particular about the kind.
     pub hooks: Option<&'static dyn BuiltinHooks>,
     pub(crate) name_rule: NameRule,

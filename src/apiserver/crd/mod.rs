@@ -1,6 +1,7 @@
 //! Custom resource definitions: what they serve, how they are completed, what is wrong with them.
 //! Pure: it must not store anything or look at the clock.
 
+mod conversion;
 mod served;
 mod structure;
 mod validate;
@@ -53,8 +54,15 @@ pub(crate) fn set_defaults(definition: &mut Value) {
             fill("listKind", format!("{kind}List"));
         }
     }
-    spec.entry("conversion")
+    let conversion = spec
+        .entry("conversion")
         .or_insert_with(|| json!({"strategy": "None"}));
+    if let Some(service) = conversion
+        .pointer_mut("/webhook/clientConfig/service")
+        .and_then(Value::as_object_mut)
+    {
+        service.entry("port").or_insert_with(|| 443.into());
+    }
 }
 
 /// Gives a new definition the status it starts with.

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use serde_json::Value;
 
 use super::super::builtin::{Column, NameRule, ResourceInfo, ScalePaths, SchemaSource};
+use super::super::conversion::Conversion;
 
 /// Verbs in the order in which discovery shows them for custom resources.
 const VERBS: &[&str] = &[
@@ -56,10 +57,14 @@ pub(crate) fn served_resources(definition: &Value) -> Vec<ResourceInfo> {
         .iter()
         .find(|v| v["storage"] == true)
         .map_or_else(String::new, |version| text(version, "/name"));
+    let conversion = Conversion::of(definition).map(Arc::new);
     versions
         .into_iter()
         .filter(|version| version["served"] == true)
-        .map(|version| resource(definition, version, &storage_version))
+        .map(|version| ResourceInfo {
+            conversion: conversion.clone(),
+            ..resource(definition, version, &storage_version)
+        })
         .collect()
 }
 
@@ -110,6 +115,7 @@ fn resource(definition: &Value, version: &Value, storage_version: &str) -> Resou
             )
         }),
         crd_name: Some(text(definition, "/metadata/name")),
+        conversion: None,
         hooks: None,
         name_rule: NameRule::Subdomain,
         has_generation: true,

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::super::builtin::meta::{dns1035_problems, subdomain_problems};
 use super::super::schema::FieldError;
-use super::{has_condition, storage_version, structure, text, versions};
+use super::{conversion, has_condition, storage_version, structure, text, versions};
 
 const APPROVAL: &str = "api-approved.kubernetes.io";
 const COLUMN_TYPES: &[&str] = &["boolean", "date", "integer", "number", "string"];
@@ -65,6 +65,10 @@ pub(crate) fn validate(definition: &Value, old: Option<&Value>) -> Vec<FieldErro
             supported(&["None", "Webhook"]),
         ));
     }
+    errors.extend(conversion::check(
+        &spec["conversion"],
+        old.map(|o| &o["spec"]["conversion"]),
+    ));
     errors.extend(check_stored(definition));
     if let Some(old) = old {
         errors.extend(check_update(definition, old));

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::super::admission;
 use super::super::builtin::ResourceInfo;
 use super::super::object::meta::{self, FOREGROUND, ORPHAN};
 use super::super::status::ApiError;
 use super::super::store::{Change, Expect, Stored};
 use super::super::{CRDS, NAMESPACES, Server, crd, gc, namespaces};
 use super::options::{DeleteOptions, Propagation};
-use super::{load, to_stored, write_error};
+use super::{Call, load, to_stored, write_error};
 
 const PODS: &str = "pods";
 
@@ -22,13 +23,14 @@ pub(crate) enum Removal {
     Pending(Value),
 }
 
-/// Removes one object.
+/// Removes one object. If a client asks for it, webhooks and policies may have a say.
 pub(crate) async fn remove(
     server: &Server,
     info: &ResourceInfo,
     namespace: &str,
     name: &str,
     options: &DeleteOptions,
+    asked: Option<&Call>,
 ) -> Result<Removal, ApiError> {
     if info.storage_group_resource == NAMESPACES && namespaces::is_immortal(name) {
         return Err(ApiError::forbidden(
@@ -41,8 +43,12 @@ pub(crate) async fn remove(
         let Some(stored) = server.store().get(&info.storage_group_resource, namespace, name) else {
             return Err(ApiError::not_found(info, name));
         };
+        let stored = server.present(info, stored).await?;
         let object = load(info, &stored);
         check_preconditions(info, &object, options)?;
+        if let Some(call) = asked {
+            admission::remove(call, &options.to_value(), &object).await?;
+        }
         let now = server.now();
         let (mut next, done) = next_state(info, &object, options, now);
         if options.dry_run {
@@ -57,9 +63,9 @@ pub(crate) async fn remove(
         }
         // Who watches sees what goes as it was stored last.
         let change = if done {
-            Change::Delete(to_stored(info, object))
+            Change::Delete(to_stored(server, info, object).await?)
         } else {
-            Change::Put(to_stored(info, next.clone()))
+            Change::Put(to_stored(server, info, next.clone()).await?)
         };
         match server
             .commit(stored.key.clone(), Expect::Version(stored.version), change)
@@ -70,7 +76,7 @@ pub(crate) async fn remove(
                     meta::set(&mut next, "resourceVersion", &stored.version.to_string());
                     Removal::Gone(next)
                 } else {
-                    Removal::Pending(load(info, &stored))
+                    Removal::Pending(load(info, &*server.present(info, stored).await?))
                 });
             }
             Err(error) => write_error(error)?,
@@ -230,7 +236,16 @@ async fn remove_quietly(server: &Server, stored: &Arc<Stored>, propagation: Prop
         propagation,
         ..DeleteOptions::default()
     };
-    if let Err(error) = remove(server, &info, &stored.key.namespace, &stored.key.name, &options).await {
+    if let Err(error) = remove(
+        server,
+        &info,
+        &stored.key.namespace,
+        &stored.key.name,
+        &options,
+        None,
+    )
+    .await
+    {
         tracing::debug!(resource = %stored.key.resource, name = %stored.key.name, error = error.message(), "not removed");
     }
 }

@@ -13,6 +13,7 @@ use super::super::status::{ApiError, success_status};
 use super::super::store::{Change, Expect, Labels, Stored};
 use super::delete::remove;
 use super::options::{DeleteOptions, WriteKind, WriteOptions};
+use super::subresources::admitted;
 use super::{Call, body, load, render, to_stored, write_error};
 use crate::time::{Timestamp, rfc3339};
 
@@ -25,9 +26,10 @@ const UNSEEN_WAIT: u32 = 10;
 
 /// Removes a pod unless a disruption budget forbids it.
 pub(crate) async fn evict(call: &Call) -> Result<Response, ApiError> {
-    WriteOptions::parse(&call.query, WriteKind::Create)?;
+    let write = WriteOptions::parse(&call.query, WriteKind::Create)?;
     let eviction = body::parse(call, "Eviction")?;
     restriction::check(call, Write::Create(&eviction))?;
+    let eviction = admitted(call, &write, "policy/v1", "Eviction", eviction).await?;
     let (info, path) = (&*call.info, &call.path);
     let stored = call
         .server
@@ -46,7 +48,7 @@ pub(crate) async fn evict(call: &Call) -> Result<Response, ApiError> {
     if !options.dry_run {
         say_why(call, &mut options).await?;
     }
-    remove(&call.server, info, &path.namespace, &path.name, &options).await?;
+    remove(&call.server, info, &path.namespace, &path.name, &options, None).await?;
     Ok(render::plain(201, &success_status(201)))
 }
 
@@ -83,7 +85,7 @@ async fn say_why(call: &Call, options: &mut DeleteOptions) -> Result<(), ApiErro
             conditions.retain(|c| c["type"] != "DisruptionTarget");
             conditions.push(condition);
         }
-        let change = Change::Put(to_stored(info, pod));
+        let change = Change::Put(to_stored(&call.server, info, pod).await?);
         match call
             .server
             .commit(stored.key.clone(), Expect::Version(stored.version), change)
@@ -130,7 +132,7 @@ async fn ask_budget(call: &Call, pod: &Value, labels: &Labels, dry_run: bool) ->
         if dry_run {
             return Ok(());
         }
-        let change = Change::Put(to_stored(&info, budget));
+        let change = Change::Put(to_stored(&call.server, &info, budget).await?);
         match call
             .server
             .commit(stored.key.clone(), Expect::Version(stored.version), change)

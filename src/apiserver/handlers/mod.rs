@@ -21,7 +21,9 @@ use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::Value;
 
-pub(crate) use self::options::{ListOptions, Query};
+pub(crate) use self::body::json_problem;
+pub(crate) use self::body::normalise;
+pub(crate) use self::options::{ListOptions, Query, WriteKind, WriteOptions};
 pub(crate) use self::patch::patch;
 pub(crate) use self::read::{check_fields, get, is_meant, list};
 pub(crate) use self::remove::{delete_collection, delete_one};
@@ -100,6 +102,14 @@ impl Call {
         *self.warnings.lock().unwrap_or_else(PoisonError::into_inner) = warnings;
     }
 
+    /// Says something more beside the answer, once.
+    pub(crate) fn warn_also(&self, text: &str) {
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        if !text.is_empty() && !warnings.iter().any(|w| w == text) {
+            warnings.push(text.to_owned());
+        }
+    }
+
     /// Returns the name of the manager of fields written by this request.
     pub(crate) fn manager(&self, given: &str) -> String {
         options::manager_name(given, self.header(http::header::USER_AGENT))
@@ -111,7 +121,8 @@ pub(crate) fn converts(info: &ResourceInfo) -> bool {
     !info.custom && info.converts()
 }
 
-/// Returns a stored object in the form of `info`'s version.
+/// Returns a stored object in the form of `info`'s version. One that a webhook must convert is to be
+/// [presented](Server::present) before.
 pub(crate) fn load(info: &ResourceInfo, stored: &Stored) -> Value {
     let mut object = stored.value(&info.api_version(), &info.kind);
     if converts(info) {
@@ -121,11 +132,29 @@ pub(crate) fn load(info: &ResourceInfo, stored: &Stored) -> Value {
 }
 
 /// Returns an object in the form in which it is stored.
-pub(crate) fn to_stored(info: &ResourceInfo, mut object: Value) -> Value {
+pub(crate) async fn to_stored(
+    server: &Server,
+    info: &ResourceInfo,
+    mut object: Value,
+) -> Result<Value, ApiError> {
+    if info.custom {
+        return server.to_stored_version(info, object).await;
+    }
     if converts(info) {
         info.to_storage(&mut object);
     }
-    object
+    Ok(object)
+}
+
+/// Returns the object that a request means, in the form of the request's version.
+pub(crate) async fn stored(call: &Call) -> Result<Arc<Stored>, ApiError> {
+    let (info, path) = (&*call.info, &call.path);
+    let found = call
+        .server
+        .store()
+        .get(&info.storage_group_resource, &path.namespace, &path.name)
+        .ok_or_else(|| ApiError::not_found(info, &path.name))?;
+    call.server.present(info, found).await
 }
 
 /// Lets a write be tried again if somebody else came first.

@@ -1,6 +1,6 @@
 //! The parameters of requests, and what the API server says of bad ones. It must not look at objects.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::super::object::selectors::{Fields, Labels};
 use super::super::schema::FieldError;
@@ -52,8 +52,9 @@ pub(crate) enum Validation {
 }
 
 /// Which options a request takes: their name in messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum WriteKind {
+    #[default]
     Create,
     Update,
     /// Any patch but an apply patch.
@@ -64,6 +65,7 @@ pub(crate) enum WriteKind {
 /// The options of a write.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct WriteOptions {
+    pub(crate) kind: WriteKind,
     pub(crate) dry_run: bool,
     pub(crate) manager: String,
     pub(crate) validation: Validation,
@@ -108,6 +110,7 @@ impl WriteOptions {
         if errors.is_empty() {
             let dry_run = query.get("dryRun").is_some();
             Ok(Self {
+                kind,
                 dry_run,
                 manager,
                 validation,
@@ -291,6 +294,35 @@ pub(crate) struct DeleteOptions {
 }
 
 impl DeleteOptions {
+    /// Returns them as an object.
+    pub(crate) fn to_value(&self) -> Value {
+        let mut options = json!({"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"});
+        if self.dry_run {
+            options["dryRun"] = json!(["All"]);
+        }
+        if let Some(seconds) = self.grace_seconds {
+            options["gracePeriodSeconds"] = seconds.into();
+        }
+        if let Some(orphan) = self.orphan_dependents {
+            options["orphanDependents"] = orphan.into();
+        }
+        if let Some(uid) = &self.uid {
+            options["preconditions"]["uid"] = uid.clone().into();
+        }
+        if let Some(version) = &self.version {
+            options["preconditions"]["resourceVersion"] = version.clone().into();
+        }
+        let propagation = self.propagation.map(|propagation| match propagation {
+            Propagation::Orphan => "Orphan",
+            Propagation::Foreground => "Foreground",
+            Propagation::Background => "Background",
+        });
+        if let Some(propagation) = propagation {
+            options["propagationPolicy"] = propagation.into();
+        }
+        options
+    }
+
     /// Takes the options from the body if there is one, else from the query.
     pub(crate) fn parse(query: &Query, body: Option<&Value>) -> Result<Self, ApiError> {
         let from_query;

@@ -17,9 +17,9 @@ use super::options::ListOptions;
 use super::{Call, Form, converts, load, render};
 
 /// GET on an object.
-pub(crate) fn get(call: &Call) -> Result<Response, ApiError> {
+pub(crate) async fn get(call: &Call) -> Result<Response, ApiError> {
     let form = call.form()?;
-    let (info, path) = (&*call.info, &call.path);
+    let info = &*call.info;
     if form == Form::MetadataList {
         let why = format!(
             "you requested PartialObjectMetadataList, but the requested object is not a list ({})",
@@ -27,11 +27,7 @@ pub(crate) fn get(call: &Call) -> Result<Response, ApiError> {
         );
         return Err(ApiError::form_not_acceptable(&why));
     }
-    let stored = call
-        .server
-        .store()
-        .get(&info.storage_group_resource, &path.namespace, &path.name)
-        .ok_or_else(|| ApiError::not_found(info, &path.name))?;
+    let stored = super::stored(call).await?;
     Ok(bytes_response(
         200,
         render::stored_bytes(call, info, &stored, form),
@@ -102,9 +98,9 @@ pub(crate) struct Page {
 }
 
 /// GET on a collection.
-pub(crate) fn list(call: &Call, options: &ListOptions) -> Result<Response, ApiError> {
+pub(crate) async fn list(call: &Call, options: &ListOptions) -> Result<Response, ApiError> {
     let form = call.form()?;
-    answer_page(call, &page(call, options)?, form)
+    answer_page(call, &page(call, options).await?, form)
 }
 
 /// Answers with a list in the wanted form.
@@ -207,7 +203,7 @@ fn go_type(info: &ResourceInfo) -> String {
 }
 
 /// Returns the objects that a list request means.
-pub(crate) fn page(call: &Call, options: &ListOptions) -> Result<Page, ApiError> {
+pub(crate) async fn page(call: &Call, options: &ListOptions) -> Result<Page, ApiError> {
     let (info, store) = (&*call.info, call.server.store());
     check_fields(info, &options.fields)?;
     let namespace = (!call.path.namespace.is_empty()).then_some(call.path.namespace.as_str());
@@ -231,7 +227,13 @@ pub(crate) fn page(call: &Call, options: &ListOptions) -> Result<Page, ApiError>
         None => store.list(resource, namespace),
     };
     let mut items: Vec<Arc<Stored>> = all;
-    items.retain(|s| token.as_ref().is_none_or(|t| t.is_before(s)) && is_meant(info, options, s));
+    items.retain(|s| token.as_ref().is_none_or(|t| t.is_before(s)));
+    // What selectors look at may depend on the version; else only what is shown needs to be converted.
+    let selects = !options.labels.is_empty() || !options.fields.is_empty();
+    if selects {
+        items = call.server.present_all(info, items).await?;
+        items.retain(|s| is_meant(info, options, s));
+    }
     let (mut resume, mut remaining) = (String::new(), 0);
     if options.limit > 0 && items.len() > options.limit {
         if options.labels.is_empty() && options.fields.is_empty() {
@@ -242,6 +244,9 @@ pub(crate) fn page(call: &Call, options: &ListOptions) -> Result<Page, ApiError>
             .last()
             .map(|last| Token::encode(version, last))
             .unwrap_or_default();
+    }
+    if !selects {
+        items = call.server.present_all(info, items).await?;
     }
     Ok(Page {
         version,

@@ -51,7 +51,15 @@ pub(crate) async fn delete_one(call: &Call) -> Result<Response, ApiError> {
     {
         check(call, &stored)?;
     }
-    let removal = remove(&call.server, info, &path.namespace, &path.name, &options).await?;
+    let removal = remove(
+        &call.server,
+        info,
+        &path.namespace,
+        &path.name,
+        &options,
+        Some(call),
+    )
+    .await?;
     Ok(match removal {
         Removal::Pending(object) => {
             let code = if options.orphan_dependents == Some(false) {
@@ -75,7 +83,7 @@ pub(crate) async fn delete_collection(call: &Call) -> Result<Response, ApiError>
     let form = call.form()?;
     let list = ListOptions::parse(&Query(call.query.0.clone()))?;
     let options = options(call)?;
-    let page = read::page(call, &list)?;
+    let page = read::page(call, &list).await?;
     // One that can't be removed stops none that is on its way: what a removal leads to must not be forgotten.
     let removals: Vec<_> = page
         .items
@@ -99,7 +107,16 @@ fn check(call: &Call, stored: &Stored) -> Result<(), ApiError> {
 async fn remove_listed(call: &Call, stored: &Stored, options: &DeleteOptions) -> Result<(), ApiError> {
     let key = &stored.key;
     check(call, stored)?;
-    match remove(&call.server, &call.info, &key.namespace, &key.name, options).await {
+    match remove(
+        &call.server,
+        &call.info,
+        &key.namespace,
+        &key.name,
+        options,
+        Some(call),
+    )
+    .await
+    {
         // Somebody else removed it: so it is gone.
         Err(error) if error.code() == 404 => Ok(()),
         other => other.map(drop),

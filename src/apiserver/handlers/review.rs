@@ -2,6 +2,7 @@
 
 use axum::response::Response;
 
+use super::super::admission::{self, Operation};
 use super::super::reviews::{self, Asked};
 use super::super::status::ApiError;
 use super::options::{WriteKind, WriteOptions};
@@ -9,11 +10,19 @@ use super::write::{Target, check_namespace, track};
 use super::{Call, body, render};
 
 /// POST of a review.
-pub(crate) fn review(call: &Call) -> Result<Response, ApiError> {
+pub(crate) async fn review(call: &Call) -> Result<Response, ApiError> {
     let options = WriteOptions::parse(&call.query, WriteKind::Create)?;
     let mut object = body::object(call, options.validation)?;
     check_namespace(call, &mut object)?;
     track(call, Target::MAIN, &options.manager, None, &mut object);
+    let write = admission::Asked {
+        call,
+        operation: Operation::Create,
+        options: &options,
+        name: "",
+    };
+    let object = write.mutate(object, None).await?;
+    write.validate(&object, None).await?;
     let asked = Asked {
         server: &call.server,
         user: &call.user,

@@ -12,7 +12,7 @@ use super::super::ssa::{self, Manager};
 use super::super::status::{ApiError, json_response};
 use super::options::{WriteKind, WriteOptions};
 use super::write::{Target, guaranteed};
-use super::{Call, body, load, patch, render};
+use super::{Call, body, load, patch, render, stored};
 
 /// Version of `Scale` objects.
 const VERSION: &str = "autoscaling/v1";
@@ -20,12 +20,8 @@ const VERSION: &str = "autoscaling/v1";
 /// GET, PUT and PATCH on an object's scale.
 pub(crate) async fn scale(call: &Call, paths: &ScalePaths, method: &Method) -> Result<Response, ApiError> {
     if method == Method::GET {
-        let (info, path) = (&*call.info, &call.path);
-        let stored = call
-            .server
-            .store()
-            .get(&info.storage_group_resource, &path.namespace, &path.name)
-            .ok_or_else(|| ApiError::not_found(info, &path.name))?;
+        let info = &*call.info;
+        let stored = stored(call).await?;
         let shown = show(info, paths, &load(info, &stored))?;
         return Ok(json_response(200, &shown));
     }
@@ -74,7 +70,7 @@ fn shown_managers(info: &ResourceInfo, paths: &ScalePaths, object: &Value) -> Ve
 }
 
 /// Returns the scale of an object.
-fn show(info: &ResourceInfo, paths: &ScalePaths, object: &Value) -> Result<Value, ApiError> {
+pub(super) fn show(info: &ResourceInfo, paths: &ScalePaths, object: &Value) -> Result<Value, ApiError> {
     let mut shown = json!({"apiVersion": VERSION, "kind": "Scale", "metadata": {}, "spec": {}, "status": {"replicas": 0}});
     for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if let Some(value) = meta::of(object).get(field) {
@@ -235,7 +231,7 @@ fn keep_managers(info: &ResourceInfo, paths: &ScalePaths, new: &mut Value, wante
 }
 
 /// Returns the replicas of a `Scale` that a client made.
-fn checked_replicas(scale: &Value) -> Result<i64, ApiError> {
+pub(super) fn checked_replicas(scale: &Value) -> Result<i64, ApiError> {
     let bad = |why: String| {
         let error = FieldError::invalid("patch", go_text::json(scale), why);
         Err(ApiError::invalid_kind("", "", "", &[error]))
@@ -255,7 +251,7 @@ fn checked_replicas(scale: &Value) -> Result<i64, ApiError> {
     }
 }
 
-fn put(object: &mut Value, path: &str, value: Value) {
+pub(super) fn put(object: &mut Value, path: &str, value: Value) {
     let mut at = object;
     for part in split(path) {
         if !at.is_object() {

@@ -6,6 +6,7 @@ use axum::response::Response;
 use http::Method;
 use serde_json::{Value, json};
 
+use super::super::admission::{Asked, Operation};
 use super::super::authorize::nodes::restriction::{self, Write};
 use super::super::object::meta;
 use super::super::status::{ApiError, success_status};
@@ -24,7 +25,7 @@ pub(crate) async fn other(call: &Call, method: &Method) -> Result<Response, ApiE
         ("namespaces", "finalize", &Method::PUT) => replace(call, "spec").await,
         (super::write::SIGNING_REQUESTS, "approval", &Method::PUT) => replace(call, "status").await,
         (super::write::SIGNING_REQUESTS, "approval", &Method::PATCH) => super::patch(call).await,
-        (_, "finalize" | "approval", &Method::GET) => super::get(call),
+        (_, "finalize" | "approval", &Method::GET) => super::get(call).await,
         _ => Err(ApiError::method_not_allowed()),
     }
 }
@@ -61,11 +62,36 @@ async fn replace(call: &Call, field: &str) -> Result<Response, ApiError> {
     Ok(render::answer_left(call, 200, &written.left, form))
 }
 
+/// Asks all that want to be asked about what is posted to a subresource of an object.
+pub(super) async fn admitted(
+    call: &Call,
+    options: &WriteOptions,
+    api_version: &str,
+    kind: &str,
+    mut posted: Value,
+) -> Result<Value, ApiError> {
+    if !posted.is_object() {
+        return Ok(posted);
+    }
+    posted["apiVersion"] = api_version.into();
+    posted["kind"] = kind.into();
+    let asked = Asked {
+        call,
+        operation: Operation::Create,
+        options,
+        name: &call.path.name,
+    };
+    let posted = asked.mutate(posted, None).await?;
+    asked.validate(&posted, None).await?;
+    Ok(posted)
+}
+
 /// Puts a pod on a node.
 async fn bind(call: &Call) -> Result<Response, ApiError> {
     let options = WriteOptions::parse(&call.query, WriteKind::Create)?;
     let binding = body::parse(call, "Binding")?;
     restriction::check(call, Write::Create(&binding))?;
+    let binding = admitted(call, &options, "v1", "Binding", binding).await?;
     let node = binding
         .pointer("/target/name")
         .and_then(Value::as_str)

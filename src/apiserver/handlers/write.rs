@@ -6,9 +6,11 @@ use std::sync::Arc;
 use axum::response::Response;
 use serde_json::Value;
 
+use super::super::admission::{Asked, Operation};
 use super::super::authorize::nodes::restriction::{self, Write};
 use super::super::authorize::{escalation, signers};
-use super::super::builtin::{Part, ResourceInfo};
+use super::super::builtin::{Part, ResourceInfo, ScalePaths};
+use super::super::conversion::is_stored_as_it_should;
 use super::super::object::meta;
 use super::super::schema::FieldError;
 use super::super::ssa::{self, Manager};
@@ -16,7 +18,7 @@ use super::super::status::ApiError;
 use super::super::store::{Change, Expect, Key, Stored};
 use super::super::{CRDS, Server};
 use super::options::{WriteKind, WriteOptions};
-use super::{ATTEMPTS, Call, body, delete, load, render, to_stored, write_error};
+use super::{ATTEMPTS, Call, body, delete, load, render, scale, to_stored, write_error};
 
 /// Certificate requests, in the store.
 pub(crate) const SIGNING_REQUESTS: &str = "certificatesigningrequests.certificates.k8s.io";
@@ -150,17 +152,30 @@ pub(crate) async fn create(call: &Call) -> Result<Response, ApiError> {
     let mut object = body::object(call, options.validation)?;
     check_namespace(call, &mut object)?;
     track(call, Target::MAIN, &options.manager, None, &mut object);
-    let made = create_object(call, object, options.dry_run).await?;
+    let made = create_object(call, object, &options).await?;
     Ok(render::answer_left(call, 201, &made, form))
 }
 
 /// Makes an object that has been read and whose fields have their managers.
-pub(crate) async fn create_object(call: &Call, mut object: Value, dry_run: bool) -> Result<Left, ApiError> {
+pub(crate) async fn create_object(
+    call: &Call,
+    mut object: Value,
+    options: &WriteOptions,
+) -> Result<Left, ApiError> {
     let (server, info) = (&call.server, &*call.info);
     server.admit_to_namespace(info, &call.path.namespace, meta::name(&object))?;
+    restriction::check(call, Write::Create(&object))?;
+    let given = meta::name(&object).to_owned();
+    let asked = Asked {
+        call,
+        operation: Operation::Create,
+        options,
+        name: &given,
+    };
+    object = asked.mutate(object, None).await?;
+    check_namespace(call, &mut object)?;
     escalation::check(call, &object, None)?;
     signers::check_subject(call, &object)?;
-    restriction::check(call, Write::Create(&object))?;
     if !matches!(meta::text(&object, "resourceVersion"), "" | "0") {
         return Err(ApiError::plain_500(
             "resourceVersion should not be set on objects to be created",
@@ -187,8 +202,9 @@ pub(crate) async fn create_object(call: &Call, mut object: Value, dry_run: bool)
             say_who_asks(call, &mut new);
         }
         prepare(server, info, &mut new)?;
+        asked.validate(&new, None).await?;
         let name = meta::name(&new).to_owned();
-        if dry_run {
+        if options.dry_run {
             return match server
                 .store()
                 .get(&info.storage_group_resource, &call.path.namespace, &name)
@@ -199,10 +215,14 @@ pub(crate) async fn create_object(call: &Call, mut object: Value, dry_run: bool)
         }
         let key = Key::new(&info.storage_group_resource, &call.path.namespace, &name);
         match server
-            .commit(key, Expect::Absent, Change::Put(to_stored(info, new)))
+            .commit(
+                key,
+                Expect::Absent,
+                Change::Put(to_stored(server, info, new).await?),
+            )
             .await
         {
-            Ok(stored) => return Ok(Left::Stored(stored)),
+            Ok(stored) => return Ok(Left::Stored(server.present(info, stored).await?)),
             Err(error) => write_error(error)?,
         }
         tries -= 1;
@@ -353,6 +373,11 @@ pub(crate) async fn guaranteed(
         let stored = server
             .store()
             .get(&info.storage_group_resource, &path.namespace, &path.name);
+        let as_it_should = stored.as_deref().is_none_or(|s| is_stored_as_it_should(info, s));
+        let stored = match stored {
+            Some(stored) => Some(server.present(info, stored).await?),
+            None => None,
+        };
         let live = stored.as_ref().map(|s| load(info, s));
         if live.is_some() || may_create {
             check_uid(call, uid, live.as_ref(), options.dry_run)?;
@@ -364,7 +389,7 @@ pub(crate) async fn guaranteed(
             let mut object = make(None)?;
             parse_version(meta::text(&object, "resourceVersion"))?;
             meta::of_mut(&mut object).remove("resourceVersion");
-            let object = create_object(call, object, options.dry_run).await;
+            let object = create_object(call, object, options).await;
             match object {
                 // Somebody made it meanwhile: then it is an update.
                 Err(error)
@@ -385,12 +410,21 @@ pub(crate) async fn guaranteed(
             }
         };
         let mut new = make(Some(&live))?;
+        restriction::check(call, Write::Update(&new, &live))?;
+        let subject = Subject::of(call, target);
+        let asked = Asked {
+            call,
+            operation: Operation::Update,
+            options,
+            name: &path.name,
+        };
+        new = subject.mutate(asked, new, &live).await?;
         escalation::check(call, &new, Some(&live))?;
         signers::check(call, &new, &live)?;
-        restriction::check(call, Write::Update(&new, &live))?;
         check_version(info, &path.name, &mut new, stored.version)?;
         finish(info, target, &mut new, &live)?;
-        if options.dry_run || is_unchanged(&new, &live, stored.empties()) {
+        subject.validate(asked, &new, &live).await?;
+        if options.dry_run || (as_it_should && is_unchanged(&new, &live, stored.empties())) {
             let left = if options.dry_run {
                 Left::Value(new)
             } else {
@@ -400,22 +434,82 @@ pub(crate) async fn guaranteed(
         }
         // Who watches sees what is removed as it was stored last; who writes sees what was written.
         let (change, removed) = if delete::is_done(&new) {
-            (Change::Delete(to_stored(info, live)), Some(new))
+            (Change::Delete(to_stored(server, info, live).await?), Some(new))
         } else {
-            (Change::Put(to_stored(info, new)), None)
+            (Change::Put(to_stored(server, info, new).await?), None)
         };
         match server
             .commit(stored.key.clone(), Expect::Version(stored.version), change)
             .await
         {
             Ok(stored) => {
-                let left = removed.map_or_else(|| Left::Stored(stored), Left::Value);
+                let left = match removed {
+                    Some(object) => Left::Value(object),
+                    None => Left::Stored(server.present(info, stored).await?),
+                };
                 return Ok(Written { left, created: false });
             }
             Err(error) => write_error(error)?,
         }
     }
     Err(ApiError::modified(info, &path.name))
+}
+
+/// What is asked about when an object is changed.
+enum Subject<'a> {
+    /// The object.
+    Object,
+    /// Its scale.
+    Scale(&'a ScalePaths),
+    /// Nothing: what the request brought has been asked about.
+    Nothing,
+}
+
+impl<'a> Subject<'a> {
+    fn of(call: &'a Call, target: Target) -> Self {
+        match (
+            &call.info.scale,
+            target.subresource,
+            call.path.subresource.as_str(),
+        ) {
+            (Some(paths), "scale", _) => Self::Scale(paths),
+            (_, _, "binding") => Self::Nothing,
+            _ => Self::Object,
+        }
+    }
+
+    async fn mutate(&self, asked: Asked<'_>, new: Value, live: &Value) -> Result<Value, ApiError> {
+        match self {
+            Self::Nothing => Ok(new),
+            Self::Object => asked.mutate(new, Some(live)).await,
+            Self::Scale(paths) => {
+                let info = &asked.call.info;
+                let (shown, before) = (scale::show(info, paths, &new)?, scale::show(info, paths, live)?);
+                let changed = asked.mutate(shown.clone(), Some(&before)).await?;
+                let mut new = new;
+                if changed["spec"] != shown["spec"] {
+                    scale::put(
+                        &mut new,
+                        &paths.spec_replicas,
+                        scale::checked_replicas(&changed)?.into(),
+                    );
+                }
+                Ok(new)
+            }
+        }
+    }
+
+    async fn validate(&self, asked: Asked<'_>, new: &Value, live: &Value) -> Result<(), ApiError> {
+        match self {
+            Self::Nothing => Ok(()),
+            Self::Object => asked.validate(new, Some(live)).await,
+            Self::Scale(paths) => {
+                let info = &asked.call.info;
+                let (shown, before) = (scale::show(info, paths, new)?, scale::show(info, paths, live)?);
+                asked.validate(&shown, Some(&before)).await
+            }
+        }
+    }
 }
 
 fn check_uid(call: &Call, uid: &str, live: Option<&Value>, dry_run: bool) -> Result<(), ApiError> {

@@ -26,6 +26,7 @@ pub(crate) use error::{go_json, go_number, go_quote};
 pub use meta::object_meta_schema;
 pub(crate) use meta::{object_meta, type_meta};
 pub(crate) use node::{Additional, Kind, ListType, Node};
+pub(crate) use reads::Reads;
 
 use crate::apiserver::ssa::types::Type;
 

@@ -9,7 +9,7 @@ use kube_cel::cel::common::ast::{EntryExpr, Expr, LiteralValue, operators};
 ///
 /// It may tell too much, never too little: a variable of a comprehension that has the same name counts as well.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Reads {
+pub(crate) enum Reads {
     /// All of it.
     Whole,
     /// These fields, named as CEL spells them. No fields: at most whether the value is there.
@@ -24,7 +24,7 @@ impl Default for Reads {
 
 impl Reads {
     /// Returns what the expressions read of the variable `name`.
-    pub(super) fn of<'a>(name: &str, expressions: impl IntoIterator<Item = &'a IdedExpr>) -> Self {
+    pub(crate) fn of<'a>(name: &str, expressions: impl IntoIterator<Item = &'a IdedExpr>) -> Self {
         let mut reads = Self::default();
         for expression in expressions {
             reads.walk(name, expression);

@@ -5,11 +5,11 @@ use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use kube_cel::KubeCelExt;
 use kube_cel::cel::objects::{Key, Map as CelMap, OptionalValue};
-use kube_cel::cel::{Context, Program, Value as CelValue};
+use kube_cel::cel::{Context, Program as Plain, Value as CelValue};
 use serde_json::Value;
 
+use super::super::cel::{self, Budget, Problem, Program};
 use super::correlate::{old_field, old_item};
 use super::error::{FieldError, FieldErrorKind};
 use super::node::{Kind, Node};
@@ -56,11 +56,8 @@ impl Rule {
             return Err(fault("rule", "", "rule is not specified".to_owned()));
         };
         let compile = |field, source: &str| {
-            Program::compile(source).map_err(|error| {
-                // Go's cel puts a space before the lines that show the place.
-                let shown = error.to_string().replace("\n|", "\n |");
-                fault(field, source, format!("compilation failed: {shown}"))
-            })
+            Program::compile(source, &["self", "oldSelf"])
+                .map_err(|why| fault(field, source, format!("compilation failed: {why}")))
         };
         let program = compile("rule", &source)?;
         let message_expression = text("messageExpression");
@@ -68,10 +65,8 @@ impl Rule {
             Some(expression) => Some(compile("messageExpression", expression)?),
             None => None,
         };
-        let uses_old = program.references().has_variable("oldSelf")
-            || message_program
-                .as_ref()
-                .is_some_and(|p| p.references().has_variable("oldSelf"));
+        let uses_old =
+            program.names("oldSelf") || message_program.as_ref().is_some_and(|p| p.names("oldSelf"));
         let expressions = || {
             let message = message_program.as_ref().map(Program::expression);
             std::iter::once(program.expression()).chain(message)
@@ -124,14 +119,25 @@ pub(super) fn evaluate(
                       correct the existing errors to complete validation";
         return vec![FieldError::invalid("", Value::Null, detail)];
     }
-    let mut errors = Vec::new();
-    thread_local! {
-        static CONTEXT: Context<'static> = Context::default().with_all();
-    }
-    CONTEXT.with(|context| {
-        visit(context, root, object, Past::of(old), "", &mut errors);
-    });
-    errors
+    cel::with_functions(|context| {
+        let mut run = Run {
+            context,
+            budget: Budget::new(),
+            errors: Vec::new(),
+            over: false,
+        };
+        run.visit(root, object, Past::of(old), "");
+        run.errors
+    })
+}
+
+/// The evaluation of all rules of one object. They share what it may cost.
+struct Run<'a> {
+    context: &'a Context<'a>,
+    budget: Budget,
+    errors: Vec<FieldError>,
+    /// Whether no further rules are to be run.
+    over: bool,
 }
 
 /// What a value was before the update. Comparing is left for when a rule has failed.
@@ -168,108 +174,115 @@ impl<'a> Past<'a> {
     }
 }
 
-fn visit<'a>(
-    context: &Context<'_>,
-    node: &Node,
-    value: &'a Value,
-    past: Past<'a>,
-    path: &str,
-    errors: &mut Vec<FieldError>,
-) {
-    if !node.has_rules || value.is_null() {
-        return;
-    }
-    run(context, node, node, value, past, path, errors);
-    for branch in &node.all_of {
-        run(context, branch, node, value, past, path, errors);
-    }
-    match value {
-        Value::Array(items) => {
-            let Some(child) = node.items.as_ref().filter(|c| c.has_rules) else {
-                return;
-            };
-            for (i, item) in items.iter().enumerate() {
-                let past = past.below(value, old_item(node, item, past.value));
-                visit(context, child, item, past, &format!("{path}[{i}]"), errors);
-            }
+impl Run<'_> {
+    fn visit<'v>(&mut self, node: &Node, value: &'v Value, past: Past<'v>, path: &str) {
+        if !node.has_rules || value.is_null() || self.over {
+            return;
         }
-        Value::Object(map) => {
-            for (key, item) in map {
-                let Some(child) = node.field(key).filter(|c| c.has_rules) else {
-                    continue;
+        self.run(node, node, value, past, path);
+        for branch in &node.all_of {
+            self.run(branch, node, value, past, path);
+        }
+        match value {
+            Value::Array(items) => {
+                let Some(child) = node.items.as_ref().filter(|c| c.has_rules) else {
+                    return;
                 };
-                let path = match node.properties.contains_key(key) {
-                    true if path.is_empty() => key.clone(),
-                    true => format!("{path}.{key}"),
-                    false => format!("{path}[{key}]"),
-                };
-                visit(
-                    context,
-                    child,
-                    item,
-                    past.below(value, old_field(node, key, past.value)),
-                    &path,
-                    errors,
-                );
-            }
-        }
-        _ => {}
-    }
-}
-
-/// Evaluates the rules of `rules`, which is `node` or one of its `allOf` branches.
-fn run(
-    context: &Context<'_>,
-    rules: &Node,
-    node: &Node,
-    value: &Value,
-    past: Past<'_>,
-    path: &str,
-    errors: &mut Vec<FieldError>,
-) {
-    if rules.rules.is_empty() {
-        return;
-    }
-    let type_name = node.kind.map_or("", Kind::name);
-    let this = Shown::new(value, node);
-    let old = past.value.filter(|v| !v.is_null()).map(|v| Shown::new(v, node));
-    for rule in &rules.rules {
-        if rule.uses_old && old.is_none() && !rule.optional_old {
-            continue;
-        }
-        let mut scope = context.new_inner_scope();
-        scope.add_variable_from_value("self", this.to(&rule.reads));
-        let old = old.as_ref().map(|old| old.to(&rule.reads_old));
-        if rule.optional_old {
-            let old = old.map_or_else(OptionalValue::none, OptionalValue::of);
-            scope.add_variable_from_value("oldSelf", CelValue::Opaque(Arc::new(old)));
-        } else if let Some(old) = old {
-            scope.add_variable_from_value("oldSelf", old);
-        }
-        match rule.program.execute(&scope) {
-            Ok(CelValue::Bool(true)) => {}
-            Ok(CelValue::Bool(false)) => {
-                if rule.uses_old || !past.forgives(value) {
-                    errors.push(failure(rule, &scope, node, value, path));
+                for (i, item) in items.iter().enumerate() {
+                    let past = past.below(value, old_item(node, item, past.value));
+                    self.visit(child, item, past, &format!("{path}[{i}]"));
                 }
             }
-            Ok(_) => {
-                let detail = format!("cel expression must evaluate to a bool: {}", rule.words());
-                errors.push(FieldError::invalid(path, type_name, detail));
+            Value::Object(map) => {
+                for (key, item) in map {
+                    let Some(child) = node.field(key).filter(|c| c.has_rules) else {
+                        continue;
+                    };
+                    let path = match node.properties.contains_key(key) {
+                        true if path.is_empty() => key.clone(),
+                        true => format!("{path}.{key}"),
+                        false => format!("{path}[{key}]"),
+                    };
+                    let past = past.below(value, old_field(node, key, past.value));
+                    self.visit(child, item, past, &path);
+                }
             }
-            Err(error) => {
-                let detail = format!("{error} evaluating rule: {}", rule.words());
-                errors.push(FieldError::invalid(path, type_name, detail));
+            _ => {}
+        }
+    }
+
+    /// Evaluates the rules of `rules`, which is `node` or one of its `allOf` branches.
+    fn run(&mut self, rules: &Node, node: &Node, value: &Value, past: Past<'_>, path: &str) {
+        if rules.rules.is_empty() || self.over {
+            return;
+        }
+        let type_name = node.kind.map_or("", Kind::name);
+        let this = Shown::new(value, node);
+        let old = past.value.filter(|v| !v.is_null()).map(|v| Shown::new(v, node));
+        for rule in &rules.rules {
+            if rule.uses_old && old.is_none() && !rule.optional_old {
+                continue;
+            }
+            let mut scope = self.context.new_inner_scope();
+            scope.add_variable_from_value("self", this.to(&rule.reads));
+            let old = old.as_ref().map(|old| old.to(&rule.reads_old));
+            if rule.optional_old {
+                let old = old.map_or_else(OptionalValue::none, OptionalValue::of);
+                scope.add_variable_from_value("oldSelf", CelValue::Opaque(Arc::new(old)));
+            } else if let Some(old) = old {
+                scope.add_variable_from_value("oldSelf", old);
+            }
+            match rule.program.run(&scope, &mut self.budget) {
+                Ok(CelValue::Bool(true)) => {}
+                Ok(CelValue::Bool(false)) => {
+                    if rule.uses_old || !past.forgives(value) {
+                        let failed = failure(rule, &scope, &mut self.budget, node, value, path);
+                        self.errors.push(failed);
+                    }
+                }
+                Ok(_) => {
+                    let detail = format!("cel expression must evaluate to a bool: {}", rule.words());
+                    self.errors.push(FieldError::invalid(path, type_name, detail));
+                }
+                Err(problem) => {
+                    self.over = matches!(problem, Problem::TooMuch | Problem::Spent);
+                    let detail = told(&problem, rule.words());
+                    self.errors.push(FieldError::invalid(path, type_name, detail));
+                    if self.over {
+                        return;
+                    }
+                }
             }
         }
     }
 }
 
-fn failure(rule: &Rule, scope: &Context<'_>, node: &Node, value: &Value, path: &str) -> FieldError {
+/// Says why a rule has no value.
+fn told(problem: &Problem, words: &str) -> String {
+    match problem {
+        Problem::Spent => problem.to_string(),
+        Problem::TooMuch => format!(
+            "'{problem}': no further validation rules will be run due to call cost exceeds limit for rule: {words}"
+        ),
+        Problem::Failed(why) if why.starts_with("no such overload") => format!(
+            "'{why}': call arguments did not match a supported operator, function or macro signature for rule: {words}"
+        ),
+        Problem::Failed(why) => format!("{why} evaluating rule: {words}"),
+    }
+}
+
+fn failure(
+    rule: &Rule,
+    scope: &Context<'_>,
+    budget: &mut Budget,
+    node: &Node,
+    value: &Value,
+    path: &str,
+) -> FieldError {
     let said = rule
         .message_program
         .as_ref()
-        .and_then(|program| match program.execute(scope) {
+        .and_then(|program| match program.run(scope, budget) {
             Ok(CelValue::String(text)) => {
                 let text = text.trim();
                 (!text.is_empty() && !text.contains('\n')).then(|| text.to_owned())
@@ -375,7 +388,7 @@ fn text_to_cel(text: &str, node: Option<&Node>) -> CelValue {
     let format = node
         .filter(|n| !n.int_or_string)
         .and_then(|n| n.format.as_deref());
-    let call = |program: &Result<Program, _>| match program {
+    let call = |program: &Result<Plain, _>| match program {
         Ok(program) => {
             let mut context = Context::default();
             context.add_variable_from_value("text", plain());
@@ -384,8 +397,8 @@ fn text_to_cel(text: &str, node: Option<&Node>) -> CelValue {
         Err(()) => None,
     };
     thread_local! {
-        static TIMESTAMP: Result<Program, ()> = Program::compile("timestamp(text)").map_err(|_| ());
-        static DURATION: Result<Program, ()> = Program::compile("duration(text)").map_err(|_| ());
+        static TIMESTAMP: Result<Plain, ()> = Plain::compile("timestamp(text)").map_err(|_| ());
+        static DURATION: Result<Plain, ()> = Plain::compile("duration(text)").map_err(|_| ());
     }
     let typed = match format {
         Some("date-time" | "datetime") => TIMESTAMP.with(call),
@@ -531,7 +544,7 @@ mod tests {
         let [told, _] = both(&json!({"rule": "self.spec.name == 'a'"}), &object, Some(&object));
         assert_eq!(
             told,
-            ["<nil>: Invalid value: \"object\": No such key: name evaluating rule: self.spec.name == 'a'"]
+            ["<nil>: Invalid value: \"object\": no such key: name evaluating rule: self.spec.name == 'a'"]
         );
     }
 }

@@ -258,6 +258,14 @@ pub fn apply(
     Ok(object)
 }
 
+/// Says what is wrong with a list of managers.
+///
+/// # Errors
+/// It can't be read.
+pub(crate) fn check_managed_fields(entries: &[Value]) -> Result<(), String> {
+    managed::Managers::decode(entries).map(drop)
+}
+
 /// Writes `metadata.managedFields` of an object that is created, updated or patched: the manager comes to own what it
 /// changed, and others lose it.
 ///

@@ -284,8 +284,8 @@ async fn a_file_of_a_newer_release_is_left_alone_even_if_it_was_not_closed() {
             matches!(
                 error,
                 OpenError::NewerFormat {
-                    found: 3,
-                    known: 2,
+                    found: 4,
+                    known: 3,
                     ..
                 }
             ),
@@ -296,7 +296,7 @@ async fn a_file_of_a_newer_release_is_left_alone_even_if_it_was_not_closed() {
 }
 
 #[tokio::test]
-async fn the_first_format_is_read_and_becomes_the_second() {
+async fn older_formats_are_read_and_become_the_newest() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("state.redb");
     let text = br#""metadata":{"name":"object-1","uid":"u","resourceVersion":"5"},"data":{"n":4}}"#;
@@ -317,4 +317,40 @@ async fn the_first_format_is_read_and_becomes_the_second() {
         "{error}"
     );
     assert!(fs::read(&file).unwrap() == before);
+}
+
+#[tokio::test]
+async fn the_version_in_which_an_object_was_written_outlives_the_process() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let store = open(dir.path()).unwrap();
+        let object = json!({"apiVersion": "a.b/v1beta1", "metadata": {"name": "x", "uid": "u"}});
+        let key = Key::new("things.a.b", "default", "x");
+        store
+            .write(key, Expect::Absent, Change::Put(object))
+            .await
+            .unwrap();
+        store.close();
+    }
+    let store = open(dir.path()).unwrap();
+    let stored = store.get("things.a.b", "default", "x").unwrap();
+    assert_eq!(stored.written_in().as_deref(), Some("v1beta1"));
+    assert_eq!(stored.value("a.b/v1beta1", "Thing")["metadata"]["name"], "x");
+}
+
+#[tokio::test]
+async fn the_second_format_is_read_though_it_knows_no_versions() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("state.redb");
+    let place = ("configmaps", "default", "object-1");
+    let text = br#""metadata":{"name":"object-1","uid":"u","resourceVersion":"5"},"data":{"n":4}}"#;
+    let mut value = vec![0];
+    value.extend(format::checksum(place, 0, text).to_le_bytes());
+    value.extend_from_slice(text);
+    format::forge(&file, 2, &[(place, &value)]);
+    for _ in 0..2 {
+        let store = open(dir.path()).unwrap();
+        assert_eq!(numbers(&store), [("object-1".to_owned(), 4)].into());
+        assert_eq!(store.get(place.0, place.1, place.2).unwrap().written_in(), None);
+    }
 }

@@ -3,6 +3,7 @@
 //!
 //! Format 1: an object is the JSON without its opening brace and type.
 //! Format 2: before that stand one byte for the form of the JSON (only [`PLAIN`] is known) and four of a checksum.
+//! Format 3: there is also the form [`VERSIONED`], in which the JSON comes after the API version in which it is written.
 
 use std::fmt;
 
@@ -15,11 +16,13 @@ const OBJECTS: TableDefinition<'_, (&str, &str, &str), &[u8]> = TableDefinition:
 /// Numbers about the store itself.
 const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 /// Newest layout of the tables that this release knows, and the only one that it writes.
-pub(super) const FORMAT: u64 = 2;
+pub(super) const FORMAT: u64 = 3;
 /// Layouts that this release reads.
 const OLDEST: u64 = 1;
-/// The JSON as it is, in the version in which its kind is stored.
+/// The JSON as it is; nobody knows in which version it was written.
 const PLAIN: u8 = 0;
+/// One byte for the length of the API version in which the object was written (`v1`), that version, then the JSON.
+const VERSIONED: u8 = 1;
 /// Bytes before the JSON.
 const HEAD: usize = 5;
 
@@ -99,7 +102,7 @@ pub(super) fn read(database: &Database, mut each: impl FnMut(Stored)) -> Result<
         let (resource, namespace, name) = place.value();
         let key = Key::new(resource, namespace, name);
         match decode(format, place.value(), value.value()) {
-            Ok(rest) => match Stored::load(key.clone(), rest) {
+            Ok((written, rest)) => match Stored::load(key.clone(), written, rest) {
                 Ok(stored) => each(stored),
                 Err(error) => flaws.push(Flaw {
                     key,
@@ -152,17 +155,28 @@ pub(super) fn write<'a>(
 }
 
 fn encode(place: Place<'_>, stored: &Stored, value: &mut Vec<u8>) {
+    let written = stored.written_in();
+    let written = written.as_deref().unwrap_or_default();
+    let (form, length) = match u8::try_from(written.len()) {
+        Ok(length @ 1..) => (VERSIONED, Some(length)),
+        _ => (PLAIN, None),
+    };
     value.clear();
-    value.extend([PLAIN, 0, 0, 0, 0]);
+    value.extend([form, 0, 0, 0, 0]);
+    if let Some(length) = length {
+        value.push(length);
+        value.extend_from_slice(written.as_bytes());
+    }
     stored.write_rest(value);
-    let sum = checksum(place, PLAIN, &value[HEAD..]);
+    let sum = checksum(place, form, &value[HEAD..]);
     value[1..HEAD].copy_from_slice(&sum.to_le_bytes());
 }
 
-/// Returns the JSON of an object without its opening brace, or says what is wrong.
-fn decode<'a>(format: u64, place: Place<'_>, value: &'a [u8]) -> Result<&'a [u8], String> {
+/// Returns the version in which an object was written (empty: nobody knows), and its JSON without the opening brace, or says
+/// what is wrong.
+fn decode<'a>(format: u64, place: Place<'_>, value: &'a [u8]) -> Result<(&'a str, &'a [u8]), String> {
     if format < 2 {
-        return Ok(value);
+        return Ok(("", value));
     }
     let (Some([form, sum @ ..]), Some(rest)) = (value.first_chunk::<HEAD>(), value.get(HEAD..)) else {
         return Err("it is cut off".to_owned());
@@ -170,14 +184,23 @@ fn decode<'a>(format: u64, place: Place<'_>, value: &'a [u8]) -> Result<&'a [u8]
     if u32::from_le_bytes(*sum) != checksum(place, *form, rest) {
         return Err("its checksum is wrong".to_owned());
     }
-    if *form != PLAIN {
-        return Err(format!("a newer release wrote it in form {form}"));
+    match *form {
+        PLAIN => Ok(("", rest)),
+        VERSIONED if format > 2 => {
+            split_version(rest).ok_or_else(|| "it does not say its version".to_owned())
+        }
+        form => Err(format!("a newer release wrote it in form {form}")),
     }
-    Ok(rest)
+}
+
+fn split_version(rest: &[u8]) -> Option<(&str, &[u8])> {
+    let (length, rest) = rest.split_first()?;
+    let (version, rest) = rest.split_at_checked(usize::from(*length))?;
+    Some((std::str::from_utf8(version).ok()?, rest))
 }
 
 /// The checksum of an object and of where it lies: one that has come to another place is damaged too.
-fn checksum((resource, namespace, name): Place<'_>, form: u8, rest: &[u8]) -> u32 {
+pub(super) fn checksum((resource, namespace, name): Place<'_>, form: u8, rest: &[u8]) -> u32 {
     let mut sum = crc32fast::Hasher::new();
     for part in [resource, namespace, name] {
         sum.update(part.as_bytes());

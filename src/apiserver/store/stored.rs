@@ -2,7 +2,7 @@
 //! It must not know of other objects.
 
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -59,9 +59,48 @@ pub(crate) struct Stored {
     kept: Mutex<Kept>,
     /// Bytes of the text.
     size: u32,
+    /// The API version in which it was written.
+    written: Written,
     pub(crate) deleting: bool,
-    empty_labels: bool,
-    empty_annotations: bool,
+    /// Whether the labels, and the annotations, were written although they are empty: bits 1 and 2.
+    empty: u8,
+}
+
+/// An API version in two bytes: its place among the versions that this process has seen, counted from one. Zero: nobody knows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Written(u16);
+
+/// The versions that this process has seen.
+static VERSIONS: RwLock<Vec<Arc<str>>> = RwLock::new(Vec::new());
+
+impl Written {
+    fn in_version(name: &str) -> Self {
+        let place = |known: &[Arc<str>]| known.iter().position(|k| **k == *name);
+        let number = |place: usize| Self(u16::try_from(place + 1).unwrap_or_default());
+        if name.is_empty() {
+            return Self::default();
+        }
+        if let Some(found) = place(&VERSIONS.read().unwrap_or_else(PoisonError::into_inner)) {
+            return number(found);
+        }
+        let mut known = VERSIONS.write().unwrap_or_else(PoisonError::into_inner);
+        let at = place(&known).unwrap_or_else(|| {
+            // More than fit a number are forgotten.
+            if known.len() < usize::from(u16::MAX) {
+                known.push(name.into());
+                known.len() - 1
+            } else {
+                known.len()
+            }
+        });
+        number(at)
+    }
+
+    fn name(self) -> Option<Arc<str>> {
+        let at = usize::from(self.0).checked_sub(1)?;
+        let known = VERSIONS.read().unwrap_or_else(PoisonError::into_inner);
+        known.get(at).cloned()
+    }
 }
 
 /// Labels in one text, in the order of their keys. Objects that have the same share it.
@@ -108,8 +147,8 @@ pub(super) struct Draft {
     /// Where the resourceVersion goes.
     version_at: Option<usize>,
     meta: Meta,
-    empty_labels: bool,
-    empty_annotations: bool,
+    written: Written,
+    empty: u8,
 }
 
 #[derive(Deserialize, Default)]
@@ -147,20 +186,37 @@ impl Stored {
             json.splice(at..at, version.to_string().into_bytes());
         }
         Self {
-            empty_labels: draft.empty_labels,
-            empty_annotations: draft.empty_annotations,
+            written: draft.written,
+            empty: draft.empty,
             ..Self::from_parts(key, version, draft.meta, json.into_boxed_slice())
         }
     }
 
-    /// Takes an object from its stored form.
-    pub(super) fn load(key: Key, rest: &[u8]) -> Result<Self, serde_json::Error> {
+    /// Returns this object with another content, e.g. that of another API version: what it is called and its
+    /// resourceVersion stay.
+    pub(crate) fn with_content(&self, object: Value) -> Self {
+        Self {
+            empty: self.empty,
+            ..Self::new(self.key.clone(), Draft::of(Change::Put(object)), self.version)
+        }
+    }
+
+    /// Returns the API version in which the object was written, e.g. `v1beta1`; older states don't say it.
+    pub(crate) fn written_in(&self) -> Option<Arc<str>> {
+        self.written.name()
+    }
+
+    /// Takes an object from its stored form, written in the API version `written` (empty: nobody knows).
+    pub(super) fn load(key: Key, written: &str, rest: &[u8]) -> Result<Self, serde_json::Error> {
         let mut json = Vec::with_capacity(rest.len() + 1);
         json.push(b'{');
         json.extend_from_slice(rest);
         let meta = serde_json::from_slice::<Envelope>(&json)?.metadata;
         let version = meta.resource_version.parse().unwrap_or(0);
-        Ok(Self::from_parts(key, version, meta, rest.into()))
+        Ok(Self {
+            written: Written::in_version(written),
+            ..Self::from_parts(key, version, meta, rest.into())
+        })
     }
 
     fn from_parts(key: Key, version: u64, meta: Meta, rest: Box<[u8]>) -> Self {
@@ -179,9 +235,9 @@ impl Stored {
                 bytes: rest,
                 model: None,
             }),
+            written: Written::default(),
             deleting: meta.deletion_timestamp.is_some(),
-            empty_labels: false,
-            empty_annotations: false,
+            empty: 0,
         }
     }
 
@@ -238,11 +294,11 @@ impl Stored {
     /// Maps of the metadata that were written although they are empty. They are not shown, but a write without them
     /// is a change.
     pub(crate) fn empties(&self) -> &'static [&'static str] {
-        match (self.empty_labels, self.empty_annotations) {
-            (false, false) => &[],
-            (true, false) => &["labels"],
-            (false, true) => &["annotations"],
-            (true, true) => &["labels", "annotations"],
+        match self.empty {
+            0 => &[],
+            1 => &["labels"],
+            2 => &["annotations"],
+            _ => &["labels", "annotations"],
         }
     }
 
@@ -277,22 +333,25 @@ impl Draft {
             Change::Put(object) => (EventKind::Put, object),
             Change::Delete(object) => (EventKind::Delete, object),
         };
-        let mut is_empty = [false, false];
+        let (mut empty, mut written) = (0, Written::default());
         if let Some(map) = object.as_object_mut() {
-            map.remove("apiVersion");
+            if let Some(Value::String(api_version)) = map.remove("apiVersion") {
+                let version = api_version.rsplit('/').next().unwrap_or_default();
+                written = Written::in_version(version);
+            }
             map.remove("kind");
             let metadata = map
                 .entry("metadata")
                 .or_insert_with(|| Value::Object(serde_json::Map::new()));
             if let Some(metadata) = metadata.as_object_mut() {
-                for (field, is_empty) in ["labels", "annotations"].into_iter().zip(&mut is_empty) {
+                for (field, bit) in [("labels", 1), ("annotations", 2)] {
                     if metadata
                         .get(field)
                         .and_then(Value::as_object)
                         .is_some_and(serde_json::Map::is_empty)
                     {
                         metadata.remove(field);
-                        *is_empty = true;
+                        empty |= bit;
                     }
                 }
                 metadata.insert("resourceVersion".to_owned(), Value::String(String::new()));
@@ -305,8 +364,8 @@ impl Draft {
             json: text.json,
             version_at: text.version_at,
             meta: Meta::deserialize(&object["metadata"]).unwrap_or_default(),
-            empty_labels: is_empty[0],
-            empty_annotations: is_empty[1],
+            written,
+            empty,
         }
     }
 }
@@ -409,6 +468,23 @@ mod tests {
             assert_eq!(after[6..], before);
         }
         assert_eq!(object.value("v1", "Thing")["metadata"]["uid"], "u");
+    }
+
+    #[test]
+    fn an_object_knows_in_which_version_it_was_written() {
+        let of = |api_version: &str| stored(json!({"apiVersion": api_version, "metadata": {}}));
+        assert_eq!(of("a.b/v1beta1").written_in().as_deref(), Some("v1beta1"));
+        assert_eq!(of("v7").written_in().as_deref(), Some("v7"));
+        assert_eq!(stored(json!({"metadata": {}})).written_in(), None);
+        let before = stored(json!({"apiVersion": "a.b/v1", "metadata": {"name": "a", "uid": "u"}}));
+        let after = before.with_content(
+            json!({"apiVersion": "a.b/v2", "kind": "T", "metadata": {"name": "a", "uid": "u"}, "new": 1}),
+        );
+        assert_eq!(
+            (after.written_in().as_deref(), after.version, after.uid),
+            (Some("v2"), 7, before.uid)
+        );
+        assert_eq!(after.value("a.b/v2", "T")["metadata"]["resourceVersion"], "7");
     }
 
     #[test]

@@ -49,14 +49,28 @@ pub(super) fn cells(info: &ResourceInfo, item: &Value, now: Timestamp) -> Vec<Va
             flag(item, "/status/attached"),
             age(),
         ],
-        "CSINode" => vec![
-            json!(
-                item.pointer("/spec/drivers")
-                    .and_then(Value::as_array)
-                    .map_or(0, Vec::len)
-            ),
-            age(),
-        ],
+        "CSINode" => vec![length(item, "/spec/drivers"), age()],
+        "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => {
+            vec![length(item, "/webhooks"), age()]
+        }
+        "ValidatingAdmissionPolicy" => {
+            let kind = item.pointer("/spec/paramKind").filter(|k| k.is_object());
+            let part = |kind: &Value, field: &str| kind[field].as_str().unwrap_or_default().to_owned();
+            let kind = kind.map_or("<unset>".to_owned(), |k| {
+                format!("{}/{}", part(k, "apiVersion"), part(k, "kind"))
+            });
+            vec![length(item, "/spec/validations"), kind.into(), age()]
+        }
+        "ValidatingAdmissionPolicyBinding" => {
+            let reference = item.pointer("/spec/paramRef").filter(|r| r.is_object());
+            let part = |field: &str| reference.and_then(|r| r[field].as_str()).unwrap_or_default();
+            let reference = match (reference, part("namespace"), part("name")) {
+                (None, _, _) => "<unset>".to_owned(),
+                (_, "", name) => name.to_owned(),
+                (_, namespace, name) => format!("{namespace}/{name}"),
+            };
+            vec![text(item, "/spec/policyName"), reference.into(), age()]
+        }
         "CertificateSigningRequest" => signing_request(item, now),
         "PriorityClass" => vec![
             item.get("value").cloned().unwrap_or_else(|| 0.into()),
@@ -75,6 +89,10 @@ pub(super) fn text(item: &Value, pointer: &str) -> Value {
         .filter(|value| value.is_string())
         .cloned()
         .unwrap_or_else(|| "".into())
+}
+
+fn length(item: &Value, path: &str) -> Value {
+    json!(item.pointer(path).and_then(Value::as_array).map_or(0, Vec::len))
 }
 
 fn flag(item: &Value, pointer: &str) -> Value {

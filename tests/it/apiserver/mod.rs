@@ -10,9 +10,12 @@
 
 mod accounts;
 mod certificates;
+mod admission;
+mod conversions;
 mod corners;
 mod custom;
 mod fleet_kinds;
+mod hooks;
 mod kinds;
 mod machine_kinds;
 mod moved;
@@ -20,6 +23,7 @@ mod nodes;
 mod objects;
 mod owners;
 mod patches;
+mod policies;
 mod protobuf;
 mod recordings;
 mod rights;

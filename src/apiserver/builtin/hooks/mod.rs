@@ -1,6 +1,7 @@
 //! What is particular about single built-in kinds: defaults, first states, validation with the API server's texts.
 //! It must not do I/O or look at the clock.
 
+pub(super) mod admission;
 pub(super) mod config;
 pub(super) mod definition;
 pub(super) mod event;

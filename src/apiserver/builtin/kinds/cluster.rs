@@ -134,6 +134,63 @@ pub(super) fn rows() -> Vec<Row> {
     ]
 }
 
+/// Returns the rows of webhooks and policies.
+pub(super) fn admission() -> Vec<Row> {
+    use k8s_openapi::api::admissionregistration::v1 as a;
+    const GROUP: &str = "admissionregistration.k8s.io";
+    const WEBHOOKS: &[&str] = &[
+        "Webhooks|integer||0|Webhooks indicates the number of webhooks registered in this configuration",
+        AGE,
+    ];
+    let row = |kind, plural, definition| Row {
+        categories: &["api-extensions"],
+        columns: WEBHOOKS,
+        generation: true,
+        unconditional: false,
+        hooks: Some(&hooks::admission::Webhooks),
+        ..Row::new((GROUP, "v1", kind, plural), false, definition)
+    };
+    vec![
+        row(
+            "MutatingWebhookConfiguration",
+            "mutatingwebhookconfigurations",
+            schemas::of::<a::MutatingWebhookConfiguration>,
+        ),
+        row(
+            "ValidatingWebhookConfiguration",
+            "validatingwebhookconfigurations",
+            schemas::of::<a::ValidatingWebhookConfiguration>,
+        ),
+        Row {
+            status: true,
+            columns: &[
+                "Validations|integer||0|Validations indicates the number of validation rules defined in this configuration",
+                "ParamKind|string||0|ParamKind specifies the kind of resources used to parameterize this policy",
+                AGE,
+            ],
+            hooks: Some(&hooks::admission::Policy),
+            ..row(
+                "ValidatingAdmissionPolicy",
+                "validatingadmissionpolicies",
+                schemas::of::<a::ValidatingAdmissionPolicy>,
+            )
+        },
+        Row {
+            columns: &[
+                "PolicyName|string||0|PolicyName indicates the policy definition which the policy binding binded to",
+                "ParamRef|string||0|ParamRef indicates the param resource which sets the configration param",
+                AGE,
+            ],
+            hooks: Some(&hooks::admission::PolicyBinding),
+            ..row(
+                "ValidatingAdmissionPolicyBinding",
+                "validatingadmissionpolicybindings",
+                schemas::of::<a::ValidatingAdmissionPolicyBinding>,
+            )
+        },
+    ]
+}
+
 /// Returns the rows of rights and reviews.
 pub(super) fn access() -> Vec<Row> {
     use k8s_openapi::api::{authentication::v1 as n, authorization::v1 as z, rbac::v1 as r};

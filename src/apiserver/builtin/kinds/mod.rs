@@ -127,6 +127,7 @@ impl Row {
             virtual_only: self.verbs == Verbs::CreateOnly,
             deprecation_warning: None,
             crd_name: None,
+            conversion: None,
             hooks: self.hooks,
             name_rule: self.name_rule,
             has_generation: self.generation,
@@ -169,6 +170,7 @@ pub(super) fn all() -> Vec<ResourceInfo> {
         .chain(core::workloads())
         .chain(cluster::rows())
         .chain(cluster::access())
+        .chain(cluster::admission())
         .map(Row::info)
         .collect()
 }

@@ -1,0 +1,189 @@
+//! Whether a write is one that a webhook, a policy or a binding is about. It must not call anybody.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::super::NAMESPACES;
+use super::super::builtin::ResourceInfo;
+use super::super::handlers::selector_text;
+use super::super::object::selectors::Labels;
+use super::super::status::ApiError;
+use super::configured::GROUP;
+use super::{Attributes, Operation, is_namespaces};
+
+/// What something is about: `rules` and the selectors of a webhook, `matchConstraints` of a policy.
+#[derive(Debug, Default)]
+pub(crate) struct Matching {
+    rules: Vec<Rule>,
+    excluded: Vec<Rule>,
+    /// Whether it is about all, if it has no rules.
+    without_rules: bool,
+    namespaces: Labels,
+    objects: Labels,
+    /// Whether a write of another version of the same objects counts.
+    equivalent: bool,
+}
+
+#[derive(Debug)]
+struct Rule {
+    operations: Vec<String>,
+    groups: Vec<String>,
+    versions: Vec<String>,
+    resources: Vec<String>,
+    names: Vec<String>,
+    scope: String,
+}
+
+impl Rule {
+    fn of(rule: &Value) -> Self {
+        let texts = |field: &str| -> Vec<String> {
+            let list = rule[field].as_array().into_iter().flatten();
+            list.filter_map(Value::as_str).map(str::to_owned).collect()
+        };
+        Self {
+            operations: texts("operations"),
+            groups: texts("apiGroups"),
+            versions: texts("apiVersions"),
+            resources: texts("resources"),
+            names: texts("resourceNames"),
+            scope: rule["scope"].as_str().unwrap_or("*").to_owned(),
+        }
+    }
+
+    /// Says whether it means a write as if it were one of `info`.
+    fn means(&self, attributes: &Attributes<'_>, info: &ResourceInfo) -> bool {
+        let any = |list: &[String], wanted: &str| list.iter().any(|l| l == "*" || l == wanted);
+        let scope = match self.scope.as_str() {
+            "Namespaced" => !is_namespaces(info) && !attributes.namespace.is_empty(),
+            "Cluster" => is_namespaces(info) || attributes.namespace.is_empty(),
+            _ => true,
+        };
+        let resource = self.resources.iter().any(|listed| {
+            let (resource, subresource) = listed.split_once('/').unwrap_or((listed, ""));
+            (resource == "*" || resource == info.plural)
+                && (subresource == "*" || subresource == attributes.subresource)
+        });
+        scope
+            && resource
+            && any(&self.operations, attributes.operation.name())
+            && any(&self.groups, &info.group)
+            && any(&self.versions, &info.version)
+            && (self.names.is_empty() || self.names.contains(&attributes.name))
+    }
+}
+
+/// Reads a label selector. One that can't be read was refused when it was written.
+fn labels(selector: &Value) -> Labels {
+    Labels::parse(&selector_text(selector)).unwrap_or_default()
+}
+
+impl Matching {
+    /// Reads a webhook.
+    pub(crate) fn of_webhook(webhook: &Value) -> Self {
+        Self {
+            rules: rules(&webhook["rules"]),
+            ..Self::selecting(webhook)
+        }
+    }
+
+    /// Reads `matchConstraints` or `matchResources`. Of the latter all may be missing.
+    pub(crate) fn of_resources(resources: &Value, without_rules: bool) -> Self {
+        Self {
+            rules: rules(&resources["resourceRules"]),
+            excluded: rules(&resources["excludeResourceRules"]),
+            without_rules,
+            ..Self::selecting(resources)
+        }
+    }
+
+    fn selecting(from: &Value) -> Self {
+        Self {
+            namespaces: labels(&from["namespaceSelector"]),
+            objects: labels(&from["objectSelector"]),
+            equivalent: from["matchPolicy"] != "Exact",
+            ..Self::default()
+        }
+    }
+
+    /// Returns the version of the resource in which something wants to be asked about a write, if at all.
+    pub(crate) fn find(
+        &self,
+        attributes: &Attributes<'_>,
+        new: Option<&Value>,
+        old: Option<&Value>,
+    ) -> Result<Option<Arc<ResourceInfo>>, ApiError> {
+        if !self.objects.is_empty() {
+            let selected = |object: &Value| self.objects.matches(|key| label(object, key));
+            if !new.is_some_and(selected) && !old.is_some_and(selected) {
+                return Ok(None);
+            }
+        }
+        let Some(found) = self.version(attributes) else {
+            return Ok(None);
+        };
+        Ok(self.selects_namespace(attributes, new)?.then_some(found))
+    }
+
+    fn version(&self, attributes: &Attributes<'_>) -> Option<Arc<ResourceInfo>> {
+        let own = attributes.info;
+        // Nobody may lock the configurations of webhooks.
+        if own.group == GROUP && own.plural.ends_with("webhookconfigurations") {
+            return None;
+        }
+        let excluded = |info: &ResourceInfo| self.excluded.iter().any(|rule| rule.means(attributes, info));
+        if self.rules.is_empty() && self.without_rules {
+            return (!excluded(own)).then(|| Arc::clone(own));
+        }
+        if excluded(own) {
+            return None;
+        }
+        if self.rules.iter().any(|rule| rule.means(attributes, own)) {
+            return Some(Arc::clone(own));
+        }
+        if !self.equivalent {
+            return None;
+        }
+        let registry = attributes.call.server.registry();
+        let same = |info: &&Arc<ResourceInfo>| {
+            info.storage_group_resource == own.storage_group_resource
+                && (info.group != own.group || info.version != own.version)
+        };
+        let others: Vec<&Arc<ResourceInfo>> = registry.all().iter().filter(same).collect();
+        if others.iter().any(|info| excluded(info)) {
+            return None;
+        }
+        let mut rules = self.rules.iter();
+        rules
+            .find_map(|rule| others.iter().find(|info| rule.means(attributes, info)))
+            .map(|info| Arc::clone(info))
+    }
+
+    fn selects_namespace(&self, attributes: &Attributes<'_>, new: Option<&Value>) -> Result<bool, ApiError> {
+        let is_namespace = is_namespaces(attributes.info);
+        if self.namespaces.is_empty() || (attributes.namespace.is_empty() && !is_namespace) {
+            return Ok(true);
+        }
+        let is_written = is_namespace
+            && attributes.subresource.is_empty()
+            && matches!(attributes.operation, Operation::Create | Operation::Update);
+        if is_written && let Some(new) = new {
+            return Ok(self.namespaces.matches(|key| label(new, key)));
+        }
+        let found = attributes
+            .call
+            .server
+            .store()
+            .get(NAMESPACES, "", &attributes.namespace);
+        let found = found.ok_or_else(|| ApiError::no_namespace(&attributes.namespace))?;
+        Ok(self.namespaces.matches(|key| found.labels.get(key)))
+    }
+}
+
+fn rules(list: &Value) -> Vec<Rule> {
+    list.as_array().into_iter().flatten().map(Rule::of).collect()
+}
+
+fn label<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
+    object.get("metadata")?.get("labels")?.get(key)?.as_str()
+}

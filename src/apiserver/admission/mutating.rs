@@ -1,0 +1,293 @@
+//! Mutating webhooks, one after the other. It must not check what they make; that is done for all writes alike.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::super::Server;
+use super::super::builtin::ResourceInfo;
+use super::super::handlers::normalise;
+use super::super::object::meta;
+use super::super::object::patch::{PatchError, json_patch};
+use super::super::ssa;
+use super::super::status::ApiError;
+use super::configured::{Registered, Webhook};
+use super::review::{self, Verdict};
+use super::{Attributes, Gvk};
+
+/// How a webhook can stop a write.
+pub(super) enum Stop {
+    /// It can't be asked, or does not answer as it should: what follows is in its configuration.
+    Failed(String),
+    /// It refuses, or what it wants is impossible.
+    Refused(ApiError),
+}
+
+impl Stop {
+    /// What the client is told, if it is told at all.
+    pub(super) fn told(self, webhook: &Webhook) -> Option<ApiError> {
+        match self {
+            Self::Refused(error) => Some(error),
+            Self::Failed(why) => {
+                let why = format!("failed calling webhook {:?}: {why}", webhook.name);
+                if webhook.may_fail {
+                    tracing::warn!(webhook = webhook.id, "{why}; the write goes on without it");
+                    return None;
+                }
+                Some(ApiError::internal(&why))
+            }
+        }
+    }
+}
+
+/// Asks all that want to be asked, and some of them again when later ones have changed what they saw.
+pub(super) async fn dispatch(
+    registered: &Registered,
+    attributes: &Attributes<'_>,
+    new: Option<Value>,
+    old: Option<&Value>,
+) -> Result<Option<Value>, ApiError> {
+    let mut object = new;
+    // Those that were asked already and would like to be asked again, and those that must be.
+    let (mut asked, mut again) = (HashSet::new(), HashSet::new());
+    for round in 0..2 {
+        let mut changed_any = false;
+        for webhook in &registered.mutating {
+            if round > 0 && !again.contains(webhook.id.as_str()) {
+                continue;
+            }
+            let Some(info) = webhook.matching.find(attributes, object.as_ref(), old)? else {
+                continue;
+            };
+            let shown = Shown::new(attributes, &info, object.as_ref(), old).await?;
+            if !webhook
+                .conditions
+                .hold(attributes, &info, shown.new.as_ref(), shown.old.as_ref())?
+            {
+                continue;
+            }
+            let outcome = call(webhook, attributes, &info, &shown).await;
+            let changed = match outcome {
+                Ok(changed) => changed,
+                Err(stop) => match stop.told(webhook) {
+                    Some(error) => return Err(error),
+                    None => None,
+                },
+            };
+            if let Some(changed) = changed {
+                object = Some(keep_managers(attributes, object.as_ref(), changed).await?);
+                changed_any = true;
+                again.extend(asked.drain());
+            }
+            if webhook.again {
+                asked.insert(webhook.id.as_str());
+            }
+        }
+        if !changed_any || again.is_empty() {
+            break;
+        }
+    }
+    Ok(object)
+}
+
+/// The objects of a write in the version in which a webhook wants them.
+pub(super) struct Shown {
+    pub(super) new: Option<Value>,
+    pub(super) old: Option<Value>,
+}
+
+impl Shown {
+    pub(super) async fn new(
+        attributes: &Attributes<'_>,
+        info: &Arc<ResourceInfo>,
+        new: Option<&Value>,
+        old: Option<&Value>,
+    ) -> Result<Self, ApiError> {
+        let show = async |object: Option<&Value>| match object {
+            Some(object) => Ok(Some(
+                in_version(attributes, attributes.info, info, object.clone()).await?,
+            )),
+            None => Ok::<_, ApiError>(None),
+        };
+        Ok(Self {
+            new: show(new).await?,
+            old: show(old).await?,
+        })
+    }
+}
+
+/// Brings what is written from one version of the resource to another. What is no object of the resource itself, such as a scale,
+/// is the same in all.
+pub(super) async fn in_version(
+    attributes: &Attributes<'_>,
+    from: &ResourceInfo,
+    to: &ResourceInfo,
+    mut object: Value,
+) -> Result<Value, ApiError> {
+    let is_object =
+        attributes.kind.kind == attributes.info.kind && attributes.kind.group == attributes.info.group;
+    if !is_object || (from.group == to.group && from.version == to.version) {
+        return Ok(object);
+    }
+    let server: &Server = &attributes.call.server;
+    match &to.conversion {
+        Some(conversion) => {
+            let converted = server.convert(conversion, vec![object], &to.api_version()).await;
+            let mut converted = converted.map_err(|e| ApiError::internal(e.message()))?;
+            converted
+                .pop()
+                .ok_or_else(|| ApiError::plain_500("an object got lost in its conversion"))
+        }
+        None if to.custom => {
+            object["apiVersion"] = to.api_version().into();
+            Ok(object)
+        }
+        None => {
+            from.to_storage(&mut object);
+            to.from_storage(&mut object);
+            Ok(object)
+        }
+    }
+}
+
+/// Calls a webhook. Returns what it makes of the object, in the request's version, if it changes anything.
+async fn call(
+    webhook: &Webhook,
+    attributes: &Attributes<'_>,
+    info: &Arc<ResourceInfo>,
+    shown: &Shown,
+) -> Result<Option<Value>, Stop> {
+    let verdict = ask(webhook, attributes, info, shown, true).await?;
+    if !verdict.allowed {
+        return Err(Stop::Refused(verdict.refusal(&webhook.name)));
+    }
+    if verdict.patch.is_empty() {
+        return Ok(None);
+    }
+    let undecodable =
+        |why: String| Stop::Failed(format!("received undecodable patch in webhook response: {why}"));
+    let patch: Value = serde_json::from_slice(&verdict.patch).map_err(|e| undecodable(e.to_string()))?;
+    if !patch.is_array() {
+        return Err(undecodable(
+            "json: cannot unmarshal object into Go value of type jsonpatch.Patch".to_owned(),
+        ));
+    }
+    if patch.as_array().is_some_and(Vec::is_empty) {
+        return Ok(None);
+    }
+    let internal = |why: &str| Stop::Refused(ApiError::internal(why));
+    let Some(object) = &shown.new else {
+        return Err(internal(&format!(
+            "admission webhook {:?} attempted to modify the object, which is not supported for this operation",
+            webhook.name
+        )));
+    };
+    if verdict.patch_type != "JSONPatch" {
+        return Err(Stop::Failed(format!(
+            "unsupported patch type {:?}",
+            verdict.patch_type
+        )));
+    }
+    let mut patched = json_patch(object, &patch).map_err(|e| internal(&problem(&e)))?;
+    if patched == *object {
+        return Ok(None);
+    }
+    decode(attributes, info, &mut patched).map_err(|why| internal(&why))?;
+    let patched = in_version(attributes, info, attributes.info, patched).await;
+    patched.map(Some).map_err(Stop::Refused)
+}
+
+fn problem(error: &PatchError) -> String {
+    match error {
+        PatchError::BadRequest(why)
+        | PatchError::TooLarge(why)
+        | PatchError::Internal(why)
+        | PatchError::Unprocessable(why) => why.clone(),
+    }
+}
+
+/// Brings a patched object into the form in which objects are kept.
+fn decode(attributes: &Attributes<'_>, info: &ResourceInfo, patched: &mut Value) -> Result<(), String> {
+    let Gvk { group, version, kind } = review::kind_in(attributes, info);
+    let wanted = super::super::builtin::group_version(&group, &version);
+    let found = |field: &str| patched[field].as_str().unwrap_or_default().to_owned();
+    if found("apiVersion") != wanted || found("kind") != kind {
+        return Err(format!(
+            "unable to decode {}, Kind={} into {wanted}, Kind={kind}",
+            found("apiVersion"),
+            found("kind")
+        ));
+    }
+    if kind == info.kind && group == info.group {
+        normalise(info, patched)?;
+    }
+    Ok(())
+}
+
+/// A webhook changes fields on behalf of whoever writes, so nobody becomes their manager; what it makes of the list of managers is taken
+/// if it makes sense.
+async fn keep_managers(
+    attributes: &Attributes<'_>,
+    before: Option<&Value>,
+    mut changed: Value,
+) -> Result<Value, ApiError> {
+    let managers = |object: &Value| meta::of(object).get("managedFields").cloned();
+    let (was, is) = (before.and_then(managers), managers(&changed));
+    if was == is {
+        return Ok(changed);
+    }
+    let entries = is.as_ref().and_then(Value::as_array).cloned().unwrap_or_default();
+    if let Err(why) = ssa::check_managed_fields(&entries) {
+        attributes.call.warn_also(&format!(
+            ".metadata.managedFields was in an invalid state after admission; this could be caused by an outdated mutating admission controller; please fix your requests: {why}"
+        ));
+        match was {
+            Some(was) => meta::of_mut(&mut changed).insert("managedFields".to_owned(), was),
+            None => meta::of_mut(&mut changed).remove("managedFields"),
+        };
+    }
+    Ok(changed)
+}
+
+/// Asks a webhook.
+pub(super) async fn ask(
+    webhook: &Webhook,
+    attributes: &Attributes<'_>,
+    info: &ResourceInfo,
+    shown: &Shown,
+    mutating: bool,
+) -> Result<Verdict, Stop> {
+    if attributes.dry_run && !webhook.may_try_out {
+        return Err(Stop::Refused(ApiError::bad_request(format!(
+            "admission webhook {:?} does not support dry run",
+            webhook.name
+        ))));
+    }
+    let known = |v: &&String| matches!(v.as_str(), "v1" | "v1beta1");
+    let Some(version) = webhook.reviews.iter().find(known) else {
+        return Err(Stop::Failed(
+            "could not create admission objects: webhook does not accept known AdmissionReview versions (v1, v1beta1)"
+                .to_owned(),
+        ));
+    };
+    let uid = uuid::Uuid::new_v4().to_string();
+    let question = json!({
+        "kind": "AdmissionReview", "apiVersion": format!("admission.k8s.io/{version}"),
+        "request": review::request(attributes, info, &uid, shown.new.as_ref(), shown.old.as_ref()),
+    });
+    let patience = Duration::from_secs(webhook.seconds);
+    let answer = attributes
+        .call
+        .server
+        .call_out(&webhook.target, &question, patience)
+        .await;
+    let answer = answer.map_err(|e| Stop::Failed(format!("failed to call webhook: {e}")))?;
+    let verdict = review::read(answer, version, &uid, mutating)
+        .map_err(|why| Stop::Failed(format!("received invalid webhook response: {why}")))?;
+    for warning in &verdict.warnings {
+        attributes.call.warn_also(warning);
+    }
+    Ok(verdict)
+}

@@ -1,0 +1,357 @@
+//! Counts what the evaluation of an expression costs, and ends it when that is too much. It must not change what an expression means.
+//!
+//! The interpreter knows no bounds, so they are written into the expression: calls and loops are wrapped into functions that
+//! count. Sizes are counted deeply, because the interpreter copies deeply.
+
+use std::borrow::Cow;
+use std::cell::Cell;
+
+use kube_cel::cel::common::ast::{
+    CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedEntryExpr, ListExpr, MapEntryExpr, MapExpr, SelectExpr,
+    StructExpr, StructFieldExpr, operators,
+};
+use kube_cel::cel::common::types::{CelBytes, CelInt, CelList, CelMap, CelOptional, CelString};
+use kube_cel::cel::common::value::Val;
+use kube_cel::cel::{Context, ExecutionError, FunctionContext, IdedExpr, ResolveResult, Value};
+
+/// Evaluates its argument and counts what that costs. No expression can spell the name.
+const COUNTED: &str = "@counted";
+/// Counts a turn of a loop, in which what was gathered so far is copied.
+const TURN: &str = "@turn";
+/// Bytes of text that cost as much as one value.
+const TEXT: usize = 16;
+/// What a regular expression costs beside its length and that of the text: it is compiled each time.
+const REGEX: u64 = 500;
+
+thread_local! {
+    /// What is left, nothing when it was too little.
+    static LEFT: Cell<Option<u64>> = const { Cell::new(Some(0)) };
+}
+
+/// Evaluates within `allowed`. Returns what was spent, nothing if that was not enough.
+pub(super) fn within<T>(allowed: u64, evaluate: impl FnOnce() -> T) -> (T, Option<u64>) {
+    let outer = LEFT.replace(Some(allowed));
+    let outcome = evaluate();
+    let left = LEFT.replace(outer);
+    (outcome, left.map(|left| allowed.saturating_sub(left).max(1)))
+}
+
+fn spend(cost: u64) -> Result<(), ExecutionError> {
+    let left = LEFT.get().and_then(|left| left.checked_sub(cost));
+    LEFT.set(left);
+    match left {
+        Some(_) => Ok(()),
+        None => Err(ExecutionError::function_error(COUNTED, "too expensive")),
+    }
+}
+
+pub(super) fn register(context: &mut Context<'static>) {
+    context.add_function(COUNTED, count);
+    context.add_function(TURN, turn);
+}
+
+fn turn(function: &FunctionContext<'_, '_>) -> ResolveResult {
+    let mut cost = 1;
+    for argument in function.args {
+        cost += weight(Value::resolve_val(argument, function.ptx)?.as_ref());
+    }
+    spend(cost)?;
+    Ok(Value::Bool(true))
+}
+
+fn count(function: &FunctionContext<'_, '_>) -> ResolveResult {
+    let [expression] = function.args else {
+        return Err(ExecutionError::invalid_argument_count(1, function.args.len()));
+    };
+    spend(1)?;
+    match &expression.expr {
+        Expr::Call(call) => {
+            let operands: Vec<&IdedExpr> = call.target.as_deref().into_iter().chain(&call.args).collect();
+            let multiplies = multiplies(call);
+            let mut values = Vec::new();
+            for operand in operands {
+                // What was computed has been counted by itself.
+                if multiplies || is_place(operand) {
+                    values.push(Value::resolve_val(operand, function.ptx));
+                }
+            }
+            let values: Vec<_> = values.iter().flatten().map(Cow::as_ref).collect();
+            spend(values.iter().map(|v| weight(*v)).fold(0, u64::saturating_add))?;
+            if multiplies {
+                spend(product(&call.func_name, &values))?;
+            }
+        }
+        Expr::Comprehension(all) if is_place(&all.iter_range) => {
+            let range = Value::resolve_val(&all.iter_range, function.ptx)?;
+            spend(weight(range.as_ref()))?;
+        }
+        _ => {}
+    }
+    let value = Value::resolve_val(expression, function.ptx)?;
+    spend(weight(value.as_ref()))?;
+    value.as_ref().try_into()
+}
+
+/// Says whether an expression only looks something up.
+fn is_place(expression: &IdedExpr) -> bool {
+    match &expression.expr {
+        Expr::Ident(_) | Expr::Select(_) => true,
+        Expr::Call(call) => call.func_name != COUNTED,
+        _ => false,
+    }
+}
+
+/// Functions whose results, or whose work, may be larger than all that they are given together.
+fn multiplies(call: &CallExpr) -> bool {
+    matches!(
+        call.func_name.as_str(),
+        "replace"
+            | "join"
+            | "format"
+            | "range"
+            | "contains"
+            | "intersects"
+            | "equivalent"
+            | "distinct"
+            | "indexOf"
+            | "lastIndexOf"
+            | "matches"
+            | "find"
+            | "findAll"
+            | "sort"
+            | "split"
+    )
+}
+
+fn text_of(value: &dyn Val) -> Option<&str> {
+    value.downcast_ref::<CelString>().map(CelString::inner)
+}
+
+fn length(value: &dyn Val) -> u64 {
+    let length = if let Some(text) = text_of(value) {
+        text.len()
+    } else if let Some(list) = value.downcast_ref::<CelList>() {
+        list.inner().len()
+    } else {
+        1
+    };
+    length as u64
+}
+
+/// What a function costs that does something for each of one and each of the other.
+fn product(name: &str, values: &[&dyn Val]) -> u64 {
+    let texts = |count: u64, each: u64| count.saturating_mul(each / TEXT as u64 + 1);
+    match (name, values) {
+        ("replace", [text, from, to, ..]) => {
+            let (Some(text), Some(from)) = (text_of(*text), text_of(*from)) else {
+                return 1;
+            };
+            texts(text.matches(from).count() as u64, length(*to))
+        }
+        ("join", [list, separator]) => texts(length(*list), length(*separator)),
+        ("format", [text, ..]) => text_of(*text).map_or(1, widths),
+        ("matches" | "find" | "findAll", [text, pattern, ..]) => {
+            let pattern = length(*pattern);
+            REGEX + pattern * 10 + length(*text) / TEXT as u64 * (pattern / TEXT as u64 + 1)
+        }
+        ("range", values) => {
+            let number = values
+                .last()
+                .and_then(|v| v.downcast_ref::<CelInt>())
+                .map_or(0, |n| *n.inner());
+            u64::try_from(number).unwrap_or(0)
+        }
+        ("split", [text, ..]) => length(*text),
+        ("distinct" | "sort", [list]) => length(*list).saturating_mul(length(*list)),
+        // The first operand of `sets.contains` is the name `sets`, which has no value.
+        (_, [.., one, other]) => length(*one).saturating_mul(length(*other)) / TEXT as u64,
+        _ => 1,
+    }
+}
+
+/// What the numbers in a format's verbs cost: `%.100f` writes a hundred digits. Those that nobody can mean cost everything.
+fn widths(format: &str) -> u64 {
+    let mut cost: u64 = 0;
+    for verb in format.split('%').skip(1) {
+        let digits: String = verb
+            .chars()
+            .skip_while(|c| *c == '.')
+            .take_while(char::is_ascii_digit)
+            .collect();
+        match digits.parse::<u64>() {
+            Ok(width) if width < 1000 => cost += width,
+            Ok(_) => return u64::MAX,
+            Err(_) if digits.is_empty() => {}
+            Err(_) => return u64::MAX,
+        }
+    }
+    cost
+}
+
+/// How much a value holds. What is more than is left is not looked at.
+fn weight(value: &dyn Val) -> u64 {
+    let left = LEFT.get().unwrap_or(0);
+    let mut weight = 0;
+    add_weight(value, left, &mut weight);
+    weight
+}
+
+fn add_weight(value: &dyn Val, most: u64, weight: &mut u64) {
+    *weight += 1;
+    if *weight > most {
+        return;
+    }
+    if let Some(text) = text_of(value) {
+        *weight += (text.len() / TEXT) as u64;
+    } else if let Some(bytes) = value.downcast_ref::<CelBytes>() {
+        *weight += (bytes.inner().len() / TEXT) as u64;
+    } else if let Some(list) = value.downcast_ref::<CelList>() {
+        for item in list.inner() {
+            add_weight(item.as_ref(), most, weight);
+            if *weight > most {
+                return;
+            }
+        }
+    } else if let Some(map) = value.downcast_ref::<CelMap>() {
+        for item in map.inner().values() {
+            add_weight(item.as_ref(), most, weight);
+            if *weight > most {
+                return;
+            }
+        }
+    } else if let Some(inner) = value.downcast_ref::<CelOptional>().and_then(CelOptional::inner) {
+        add_weight(inner, most, weight);
+    }
+}
+
+fn call(name: &str, args: Vec<IdedExpr>) -> IdedExpr {
+    IdedExpr {
+        id: 0,
+        expr: Expr::Call(CallExpr {
+            func_name: name.to_owned(),
+            target: None,
+            args,
+        }),
+    }
+}
+
+/// Returns an expression with what it costs counted.
+pub(super) fn counted(expression: &IdedExpr) -> IdedExpr {
+    let expr = match &expression.expr {
+        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => expression.expr.clone(),
+        Expr::Call(made) => return counted_call(expression.id, made),
+        Expr::Comprehension(all) => {
+            let mut all = counted_parts(all);
+            let turn = call(TURN, vec![ident(&all.accu_var)]);
+            all.loop_cond = call(operators::LOGICAL_AND, vec![turn, all.loop_cond]);
+            Expr::Comprehension(Box::new(all))
+        }
+        Expr::List(list) => Expr::List(ListExpr {
+            elements: list.elements.iter().map(counted).collect(),
+            optional_indices: list.optional_indices.clone(),
+        }),
+        Expr::Map(map) => Expr::Map(MapExpr {
+            entries: map.entries.iter().map(counted_entry).collect(),
+        }),
+        Expr::Select(select) => Expr::Select(SelectExpr {
+            operand: Box::new(counted(&select.operand)),
+            ..select.clone()
+        }),
+        Expr::Struct(made) => Expr::Struct(StructExpr {
+            entries: made.entries.iter().map(counted_entry).collect(),
+            ..made.clone()
+        }),
+    };
+    let is_made = matches!(expr, Expr::Comprehension(_) | Expr::List(_) | Expr::Map(_));
+    let made = IdedExpr {
+        id: expression.id,
+        expr,
+    };
+    if is_made { call(COUNTED, vec![made]) } else { made }
+}
+
+fn ident(name: &str) -> IdedExpr {
+    IdedExpr {
+        id: 0,
+        expr: Expr::Ident(name.to_owned()),
+    }
+}
+
+fn counted_parts(all: &ComprehensionExpr) -> ComprehensionExpr {
+    ComprehensionExpr {
+        iter_range: counted(&all.iter_range),
+        loop_step: gathered(&all.loop_step, &all.accu_var),
+        loop_cond: counted(&all.loop_cond),
+        result: counted(&all.result),
+        ..all.clone()
+    }
+}
+
+/// Counts the step of a loop but for the adding of what it gives to what was gathered: that is counted as the turn.
+fn gathered(step: &IdedExpr, gathers: &str) -> IdedExpr {
+    let Expr::Call(made) = &step.expr else {
+        return counted(step);
+    };
+    let args = match (made.func_name.as_str(), made.args.as_slice()) {
+        (operators::ADD, [first, added]) if first.expr == Expr::Ident(gathers.to_owned()) => {
+            vec![first.clone(), counted(added)]
+        }
+        (operators::CONDITIONAL, [condition, yes, no]) => {
+            vec![counted(condition), gathered(yes, gathers), gathered(no, gathers)]
+        }
+        _ => return counted(step),
+    };
+    call(&made.func_name, args)
+}
+
+fn counted_call(id: u64, made: &CallExpr) -> IdedExpr {
+    let expr = Expr::Call(CallExpr {
+        func_name: made.func_name.clone(),
+        target: made.target.as_deref().map(|target| Box::new(counted(target))),
+        args: made.args.iter().map(counted).collect(),
+    });
+    let made_again = IdedExpr { id, expr };
+    let is_cheap = matches!(
+        made.func_name.as_str(),
+        operators::CONDITIONAL
+            | operators::LOGICAL_AND
+            | operators::LOGICAL_OR
+            | operators::LOGICAL_NOT
+            | operators::NOT_STRICTLY_FALSE
+            | operators::INDEX
+            | operators::OPT_INDEX
+            | operators::OPT_SELECT
+    );
+    if is_cheap {
+        made_again
+    } else {
+        call(COUNTED, vec![made_again])
+    }
+}
+
+fn counted_entry(entry: &IdedEntryExpr) -> IdedEntryExpr {
+    let expr = match &entry.expr {
+        EntryExpr::StructField(field) => EntryExpr::StructField(StructFieldExpr {
+            value: counted(&field.value),
+            ..field.clone()
+        }),
+        EntryExpr::MapEntry(entry) => EntryExpr::MapEntry(MapEntryExpr {
+            key: counted(&entry.key),
+            value: counted(&entry.value),
+            optional: entry.optional,
+        }),
+    };
+    IdedEntryExpr { id: entry.id, expr }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_in_formats_count() {
+        assert_eq!(widths("%s and %.10f and 100%"), 10);
+        assert_eq!(widths("%.1000000f"), u64::MAX);
+        assert_eq!(widths("%.99999999999999999999999f"), u64::MAX);
+    }
+}

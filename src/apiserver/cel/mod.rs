@@ -1,0 +1,214 @@
+//! Expressions in CEL: compiled and checked once, evaluated within bounds. What their variables mean, others know.
+//! It must not evaluate anything without a budget: an expression is data that a client sent.
+
+mod bounds;
+mod check;
+mod value;
+
+use std::fmt;
+
+use kube_cel::KubeCelExt as _;
+use kube_cel::cel::{self, Context, IdedExpr, Value as CelValue};
+
+pub(crate) use self::value::of_json;
+
+/// What may be spent on one object, or on one policy for one request. A unit is about what it takes to look at one value.
+pub(crate) const BUDGET: u64 = 10_000_000;
+/// What a single evaluation may spend of it.
+const CALL: u64 = 5_000_000;
+/// Characters of an expression.
+const LONGEST: usize = 100_000;
+
+/// The variables of expressions about a write: conditions know the first three, those of policies five, the rest of a policy all.
+pub(crate) const OF_A_WRITE: [&str; 6] = [
+    "object",
+    "oldObject",
+    "request",
+    "params",
+    "namespaceObject",
+    "variables",
+];
+
+/// What is left to be spent.
+#[derive(Debug)]
+pub(crate) struct Budget(u64);
+
+impl Budget {
+    pub(crate) fn new() -> Self {
+        Self(BUDGET)
+    }
+
+    pub(crate) fn is_spent(&self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// Why an expression has no value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Problem {
+    /// It costs more than a single evaluation may.
+    TooMuch,
+    /// It costs more than was left.
+    Spent,
+    /// Something in it does not fit together.
+    Failed(String),
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TooMuch => "operation cancelled: actual cost limit exceeded",
+            Self::Spent => {
+                "validation failed due to running out of cost budget, no further validation rules will be run"
+            }
+            Self::Failed(why) => why,
+        })
+    }
+}
+
+/// A compiled expression.
+#[derive(Debug)]
+pub(crate) struct Program {
+    written: cel::Program,
+    /// The same with everything that costs something counted.
+    bounded: IdedExpr,
+}
+
+impl Program {
+    /// Compiles an expression that knows `variables`.
+    ///
+    /// # Errors
+    /// Why it can't be, as Go's compiler tells it.
+    pub(crate) fn compile(source: &str, variables: &[&str]) -> Result<Self, String> {
+        let size = source.chars().count();
+        if size > LONGEST {
+            return Err(format!(
+                "ERROR: <input>:-1:0: expression code point size exceeds limit: size: {size}, limit {LONGEST}"
+            ));
+        }
+        let written = cel::Program::compile(source).map_err(|error| {
+            // Go's compiler puts a space before the lines that show the place.
+            error.to_string().replace("\n|", "\n |")
+        })?;
+        check::check(source, written.expression(), variables)?;
+        let bounded = bounds::counted(written.expression());
+        Ok(Self { written, bounded })
+    }
+
+    /// Returns the expression as it was written.
+    pub(crate) fn expression(&self) -> &IdedExpr {
+        self.written.expression()
+    }
+
+    /// Says whether a variable is named in it.
+    pub(crate) fn names(&self, variable: &str) -> bool {
+        self.written.references().has_variable(variable)
+    }
+
+    /// Evaluates the expression in a scope of [`with_functions`]'s context.
+    ///
+    /// # Errors
+    /// It has no value, or costs too much.
+    pub(crate) fn run(&self, scope: &Context<'_>, budget: &mut Budget) -> Result<CelValue, Problem> {
+        let allowed = budget.0.min(CALL);
+        let (outcome, spent) = bounds::within(allowed, || cel::Value::resolve(&self.bounded, scope));
+        budget.0 = budget.0.saturating_sub(spent.unwrap_or(allowed));
+        match spent {
+            None if allowed < CALL => Err(Problem::Spent),
+            None => Err(Problem::TooMuch),
+            Some(_) => outcome.map_err(|e| Problem::Failed(value::short(&e))),
+        }
+    }
+}
+
+/// Gives `f` a context with all functions that expressions may call. It is made once for each thread.
+pub(crate) fn with_functions<T>(f: impl FnOnce(&Context<'static>) -> T) -> T {
+    thread_local! {
+        static CONTEXT: Context<'static> = {
+            let mut context = Context::default().with_all();
+            bounds::register(&mut context);
+            context
+        };
+    }
+    CONTEXT.with(f)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn run(source: &str) -> Result<CelValue, Problem> {
+        let program = Program::compile(source, &["self"]).unwrap();
+        let numbers: Vec<u32> = (0..3000).collect();
+        let this = json!({"list": numbers, "text": "x".repeat(100_000), "small": [1, 2, 3], "map": {"a": 1}});
+        with_functions(|context| {
+            let mut scope = context.new_inner_scope();
+            scope.add_variable_from_value("self", of_json(&this));
+            program.run(&scope, &mut Budget::new())
+        })
+    }
+
+    #[test]
+    fn what_is_counted_has_the_same_value() {
+        for source in [
+            "self.small.map(x, x * 2).filter(x, x > 2) == [4, 6]",
+            "self.small.exists(x, x == 2) && self.small.all(x, x < 4) && self.small.exists_one(x, x > 2)",
+            "self.small.map(x, self.small.map(y, x + y)).size() == 3",
+            "'a-b'.replace('-', '+') == 'a+b' && 'a,b'.split(',').join('-') == 'a-b'",
+            "'%s is %d'.format(['a', 5]) == 'a is 5'",
+            "has(self.map.a) && !has(self.map.b) && self.map.all(k, k == 'a')",
+            "optional.of(self.small).orValue([]) == [1, 2, 3] && self.?map.?b.orValue(7) == 7",
+            "quantity('1Ki').isGreaterThan(quantity('1k')) && 'abc'.matches('^a.c$')",
+            "2 in self.small && !(9 in self.small) && (true ? 1 : 2) == 1 && -self.small[0] == -1",
+            "timestamp('2026-01-01T00:00:00Z') < timestamp('2026-01-02T00:00:00Z')",
+            "sets.contains([1, 2, 3], [2]) && lists.range(3) == [0, 1, 2]",
+            "self.small.sum() == 6 && self.text.size() == 100000",
+        ] {
+            assert_eq!(run(source), Ok(CelValue::Bool(true)), "{source}");
+        }
+    }
+
+    #[test]
+    fn nothing_takes_for_ever() {
+        let started = Instant::now();
+        for source in [
+            "self.list.all(x, self.list.all(y, self.list.all(z, x + y + z >= 0)))",
+            "self.list.all(x, self.list == self.list)",
+            "self.list.map(x, self.list.map(y, self.list)).size() > 0",
+            "self.text.replace('', self.text).size() > 0",
+            "self.text.split('').join(self.text).size() > 0",
+            "[self.text].map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a)\
+             .map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a)\
+             .map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a).size() == 1",
+            "lists.range(1000000000).size() > 0",
+            "self.list.exists(x, self.list.exists(y, self.list.exists(z, 1 / 0 > 0)))",
+            "self.list.all(x, self.text.matches('(x+x+)+y') || true)",
+            "sets.contains(self.list, self.list) && sets.equivalent(self.list, self.list)",
+            "self.list.all(x, self.list.all(y, self.text.startsWith('xx')))",
+            "[self.list, self.list].map(a, [a, a]).map(a, [a, a]).map(a, [a, a]).map(a, [a, a]).map(a, [a, a]).map(a, [a, a])\
+             .map(a, [a, a]).map(a, [a, a]).map(a, [a, a]).map(a, [a, a]).map(a, [a, a]).map(a, [a, a]).map(a, [a, a]).size() == 1",
+        ] {
+            assert_eq!(run(source), Err(Problem::TooMuch), "{source}");
+        }
+        // Hours without bounds; no more than to tell those apart is meant.
+        assert!(started.elapsed() < Duration::from_secs(600));
+    }
+
+    #[test]
+    fn a_budget_is_spent_by_all_who_share_it() {
+        let program = Program::compile("self.all(x, self.all(y, x + y >= 0))", &["self"]).unwrap();
+        let numbers: Vec<u32> = (0..500).collect();
+        let outcomes: Vec<_> = with_functions(|context| {
+            let mut scope = context.new_inner_scope();
+            scope.add_variable_from_value("self", of_json(&json!(numbers)));
+            let mut budget = Budget::new();
+            (0..20).map(|_| program.run(&scope, &mut budget)).collect()
+        });
+        assert_eq!(outcomes.first(), Some(&Ok(CelValue::Bool(true))));
+        assert_eq!(outcomes.last(), Some(&Err(Problem::Spent)));
+    }
+}
