@@ -159,7 +159,6 @@ pub(crate) async fn create_object(call: &Call, mut object: Value, dry_run: bool)
     let (server, info) = (&call.server, &*call.info);
     server.admit_to_namespace(info, &call.path.namespace, meta::name(&object))?;
     escalation::check(call, &object, None)?;
-    signers::check_subject(call, &object)?;
     restriction::check(call, Write::Create(&object))?;
     if !matches!(meta::text(&object, "resourceVersion"), "" | "0") {
         return Err(ApiError::plain_500(
@@ -187,6 +186,7 @@ pub(crate) async fn create_object(call: &Call, mut object: Value, dry_run: bool)
             say_who_asks(call, &mut new);
         }
         prepare(server, info, &mut new)?;
+        signers::check_subject(call, &new)?;
         let name = meta::name(&new).to_owned();
         if dry_run {
             return match server
