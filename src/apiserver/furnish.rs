@@ -1,4 +1,4 @@
-//! What each namespace has: the service account `default`, and the certificate of the CA in the ConfigMap `kube-root-ca.crt`. As
+//! What each namespace has: the service account `default`, and the certificate of the CA in the config map `kube-root-ca.crt`. As
 //! kube-controller-manager makes them, and makes them again when they go or change.
 
 use std::sync::Arc;

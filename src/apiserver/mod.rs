@@ -5,11 +5,11 @@
 //! webhooks and policies, garbage collection.
 //!
 //! What it does not do, on purpose:
-//! - API aggregation; the Node authorizer; mutating admission policies; audit;
+//! - API aggregation; mutating admission policies; the admission plugin `ServiceAccount`;
 //! - CBOR, and protobuf of tables; built-in kinds come as protobuf, and go so to clients that take nothing else;
 //! - `exec`, `attach`, `port-forward`, `log` and `proxy`: it does not reach into nodes;
 //! - controllers of workloads: a Deployment is stored, nobody makes Pods of it;
-//! - service account tokens, quotas, limit ranges, priority and preemption;
+//! - tokens in Secrets, quotas, limit ranges, priority and preemption;
 //! - a history longer than five minutes, or than 1024 changes of a resource that take more than 4 MiB (10,000 in any case;
 //!   [`Options::history`]): older watches are told to list again (410);
 //! - more than one server on one state folder.

@@ -96,10 +96,10 @@ fn key_usage(usages: &[String]) -> Option<Vec<u8>> {
 
 fn extended_usage(usages: &[String]) -> Option<Vec<u8>> {
     let known = [(CLIENT_AUTH, CLIENT), (SERVER_AUTH, SERVER)];
-    let named = known
+    let wanted = known
         .iter()
         .filter(|(usage, _)| usages.iter().any(|own| own == usage));
-    let names: Vec<u8> = named.flat_map(|(_, name)| oid(name)).collect();
+    let names: Vec<u8> = wanted.flat_map(|(_, name)| oid(name)).collect();
     (!names.is_empty()).then(|| value(0x30, &names))
 }
 

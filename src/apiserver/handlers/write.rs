@@ -175,7 +175,6 @@ pub(crate) async fn create_object(
     object = asked.mutate(object, None).await?;
     check_namespace(call, &mut object)?;
     escalation::check(call, &object, None)?;
-    signers::check_subject(call, &object)?;
     if !matches!(meta::text(&object, "resourceVersion"), "" | "0") {
         return Err(ApiError::plain_500(
             "resourceVersion should not be set on objects to be created",
@@ -202,6 +201,7 @@ pub(crate) async fn create_object(
             say_who_asks(call, &mut new);
         }
         prepare(server, info, &mut new)?;
+        signers::check_subject(call, &new)?;
         asked.validate(&new, None).await?;
         let name = meta::name(&new).to_owned();
         if options.dry_run {

@@ -278,7 +278,33 @@ async fn nobody_asks_to_be_an_administrator(place: Place) {
     place.end().await;
 }
 
+async fn requests_for_certificates_are_checked(place: Place) {
+    let key = KeyPair::generate().unwrap();
+    let name = &place.namespace;
+    let good = pkcs10("joe", "devs", &[], &key);
+    let mut short = object(name, CLIENT, &good, usages("client auth"));
+    short["spec"]["expirationSeconds"] = 599.into();
+    let garbage = STANDARD.encode("nothing");
+    let cases = [
+        (short, "spec.expirationSeconds: Invalid value: 599: may not specify a duration less than 600 seconds (10 minutes)".to_owned()),
+        (object(name, "kubernetes.io/legacy-unknown", &good, usages("client auth")),
+            r#"spec.signerName: Invalid value: "kubernetes.io/legacy-unknown": the legacy signerName is not allowed via this API version"#.to_owned()),
+        (object(name, CLIENT, &garbage, usages("client auth")),
+            format!("spec.request: Invalid value: {garbage:?}: PEM block type must be CERTIFICATE REQUEST")),
+    ];
+    for (request, why) in cases {
+        let (code, answer) = send(&place.client, &[], "POST", REQUESTS, &request).await;
+        let expected = format!("CertificateSigningRequest.certificates.k8s.io {name:?} is invalid: {why}");
+        assert_eq!(
+            (code, answer["message"].as_str().unwrap()),
+            (422, expected.as_str())
+        );
+    }
+    place.end().await;
+}
+
 super::cases!(nobody_asks_to_be_an_administrator; full:
+    requests_for_certificates_are_checked,
     what_is_approved_is_signed,
     what_a_signer_does_not_sign_fails_with_the_reason,
     a_kubelet_that_may_gets_its_certificate_without_anybody,

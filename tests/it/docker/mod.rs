@@ -4,6 +4,7 @@
 
 mod actuator;
 mod commands;
+mod embedded;
 mod fleet;
 mod images;
 mod journey;

@@ -1,4 +1,4 @@
-//! What kubelets may do: their own Node, Lease and CSINode, the pods that are bound to it, and what those pods refer to. As
+//! What kubelets may do: their own Node, Lease and `CSINode`, the pods that are bound to it, and what those pods refer to. As
 //! kube-apiserver's Node authorizer decides (`plugin/pkg/auth/authorizer/node`). What a kubelet may write into the objects that it
 //! may write, `restriction` says.
 

@@ -1,4 +1,4 @@
-//! What kubelets may write: their own Node without the labels and taints that steer pods to it, their own Lease and CSINode, pods that
+//! What kubelets may write: their own Node without the labels and taints that steer pods to it, their own Lease and `CSINode`, pods that
 //! stand for files on their machine, the status of pods that are bound to it, tokens for those. As kube-apiserver's admission plugin
 //! `NodeRestriction` decides, in its words.
 

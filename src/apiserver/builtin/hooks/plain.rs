@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::super::super::certificates::Request;
 use super::super::super::schema::FieldError;
 use super::super::BuiltinHooks;
 
@@ -94,12 +95,30 @@ impl BuiltinHooks for SigningRequest {
         new["spec"] = old["spec"].clone();
     }
 
-    fn validate(&self, new: &Value, _old: Option<&Value>) -> Vec<FieldError> {
+    fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
         let mut errors = Vec::new();
+        let (spec, text) = (&new["spec"], |field: &str| {
+            new["spec"][field].as_str().unwrap_or_default()
+        });
         for field in ["request", "signerName"] {
-            if new["spec"][field].as_str().is_none_or(str::is_empty) {
+            if text(field).is_empty() {
                 errors.push(FieldError::required(format!("spec.{field}"), ""));
             }
+        }
+        // What is there already may be older than these rules.
+        if old.is_some() || !errors.is_empty() {
+            return errors;
+        }
+        if let Err(why) = Request::read(text("request")) {
+            errors.push(FieldError::invalid("spec.request", text("request"), why));
+        }
+        if text("signerName") == "kubernetes.io/legacy-unknown" {
+            let why = "the legacy signerName is not allowed via this API version";
+            errors.push(FieldError::invalid("spec.signerName", text("signerName"), why));
+        }
+        if let Some(seconds) = spec["expirationSeconds"].as_i64().filter(|s| *s < 600) {
+            let why = "may not specify a duration less than 600 seconds (10 minutes)";
+            errors.push(FieldError::invalid("spec.expirationSeconds", seconds, why));
         }
         errors
     }
