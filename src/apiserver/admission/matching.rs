@@ -127,8 +127,8 @@ impl Matching {
 
     fn version(&self, attributes: &Attributes<'_>) -> Option<Arc<ResourceInfo>> {
         let own = attributes.info;
-        // Nobody may lock the configurations of webhooks.
-        if own.group == GROUP && own.plural.ends_with("webhookconfigurations") {
+        // Nobody may lock the configurations of webhooks and policies.
+        if own.group == GROUP {
             return None;
         }
         let excluded = |info: &ResourceInfo| self.excluded.iter().any(|rule| rule.means(attributes, info));

@@ -15,7 +15,7 @@ use super::super::object::meta;
 use super::super::object::selectors::Labels;
 use super::super::schema::Reads;
 use super::super::status::ApiError;
-use super::configured::{GROUP, Registered};
+use super::configured::Registered;
 use super::mutating::Shown;
 use super::policy::{Binding, Expression, Policy, Validation};
 use super::{Attributes, variables};
@@ -38,9 +38,9 @@ impl Denial {
     }
 }
 
-/// Policies are not asked about themselves, and not about reviews: a cluster that they lock could not be mended any more.
+/// Policies are not asked about reviews: a cluster that they lock could not be mended any more.
 fn is_exempt(info: &ResourceInfo) -> bool {
-    info.group == GROUP || info.virtual_only
+    info.virtual_only
 }
 
 /// Asks all policies that are bound and about this write. The first that denies is told.

@@ -121,7 +121,7 @@ pub(super) fn read(mut answer: Value, review: &str, uid: &str, mutating: bool) -
             Some(given) if strict => given,
             _ => "JSONPatch".to_owned(),
         },
-        result: response["result"].take(),
+        result: response["status"].take(),
     })
 }
 
@@ -176,7 +176,7 @@ mod tests {
 
     fn refusal(result: &Value) -> (u16, String) {
         let verdict = read(
-            answer(&json!({"allowed": false, "result": result})),
+            answer(&json!({"allowed": false, "status": result})),
             "v1",
             "u",
             false,

@@ -106,7 +106,10 @@ pub(super) fn of_handshake(error: &io::Error) -> String {
         };
     };
     let why = match why {
-        CertificateError::UnknownIssuer => "certificate signed by unknown authority".to_owned(),
+        // Somebody of the same name signed it, or it is an authority itself, but not one of the bundle.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature | CertificateError::Other(_) => {
+            "certificate signed by unknown authority".to_owned()
+        }
         CertificateError::NotValidForNameContext { expected, presented } => {
             let names: Vec<&str> = presented.iter().map(|name| plain_name(name)).collect();
             let expected = expected.to_str();

@@ -18,6 +18,12 @@ pub(crate) const BUDGET: u64 = 10_000_000;
 const CALL: u64 = 5_000_000;
 /// Characters of an expression.
 const LONGEST: usize = 100_000;
+/// Links of an expression (operators and the like), and how deep they may lie in each other.
+const LINKS: usize = 5000;
+const DEPTH: usize = 150;
+/// With more links than this an expression is read where there is more room: who reads it goes as deep as it is.
+const FEW: usize = 100;
+const ROOM: usize = 256 << 20;
 
 /// The variables of expressions about a write: conditions know the first three, those of policies five, the rest of a policy all.
 pub(crate) const OF_A_WRITE: [&str; 6] = [
@@ -86,13 +92,34 @@ impl Program {
                 "ERROR: <input>:-1:0: expression code point size exceeds limit: size: {size}, limit {LONGEST}"
             ));
         }
-        let written = cel::Program::compile(source).map_err(|error| {
-            // Go's compiler puts a space before the lines that show the place.
-            error.to_string().replace("\n|", "\n |")
-        })?;
-        check::check(source, written.expression(), variables)?;
-        let bounded = bounds::counted(written.expression());
-        Ok(Self { written, bounded })
+        let too_deep = || format!("ERROR: <input>:-1:0: expression recursion limit exceeded: {DEPTH}");
+        let links = source.bytes().filter(|b| b"+-*/%<>=!.?[".contains(b)).count();
+        let links = links + source.matches(" in ").count();
+        if links > LINKS {
+            return Err(too_deep());
+        }
+        let read = || {
+            let written = cel::Program::compile(source).map_err(|error| {
+                // Go's compiler puts a space before the lines that show the place.
+                error.to_string().replace("\n|", "\n |")
+            })?;
+            if check::depth(written.expression()) > DEPTH {
+                return Err(too_deep());
+            }
+            check::check(source, written.expression(), variables)?;
+            let bounded = bounds::counted(written.expression());
+            Ok(Self { written, bounded })
+        };
+        if links <= FEW {
+            return read();
+        }
+        std::thread::scope(|scope| {
+            let reader = std::thread::Builder::new()
+                .stack_size(ROOM)
+                .spawn_scoped(scope, read)
+                .map_err(|e| e.to_string())?;
+            reader.join().unwrap_or_else(|_| Err(too_deep()))
+        })
     }
 
     /// Returns the expression as it was written.
@@ -126,6 +153,7 @@ pub(crate) fn with_functions<T>(f: impl FnOnce(&Context<'static>) -> T) -> T {
     thread_local! {
         static CONTEXT: Context<'static> = {
             let mut context = Context::default().with_all();
+            context.add_function("dyn", |value: CelValue| -> cel::ResolveResult { Ok(value) });
             bounds::register(&mut context);
             context
         };
@@ -170,6 +198,16 @@ mod tests {
         ] {
             assert_eq!(run(source), Ok(CelValue::Bool(true)), "{source}");
         }
+    }
+
+    #[test]
+    fn what_may_be_deep_can_be_evaluated() {
+        let sum = format!("1{} == 140", " + 1".repeat(139));
+        assert_eq!(run(&sum), Ok(CelValue::Bool(true)));
+        let nested = format!("{}true{}", "[1].all(x, ".repeat(20), ")".repeat(20));
+        assert_eq!(run(&nested), Ok(CelValue::Bool(true)));
+        let many = vec!["self.small[0] == 1"; 500].join(" && ");
+        assert_eq!(run(&many), Ok(CelValue::Bool(true)));
     }
 
     #[test]

@@ -547,4 +547,36 @@ mod tests {
             ["<nil>: Invalid value: \"object\": no such key: name evaluating rule: self.spec.name == 'a'"]
         );
     }
+
+    #[test]
+    fn a_rule_that_costs_too_much_ends_and_no_other_is_run() {
+        let parts: Vec<Value> = (0..300).map(|n| json!({"name": format!("p{n}")})).collect();
+        let object = json!({"parts": parts, "spec": {"count": 1}});
+        let mut schema = schema();
+        let rule = "self.parts.all(a, self.parts.all(b, self.parts.all(c, a.name + b.name + c.name != '')))";
+        schema["x-kubernetes-validations"] = json!([{"rule": rule}, {"rule": "self.spec.count > 1"}]);
+        let mut compiler = Compiler::default();
+        let node = compiler.node(&schema, "", 0);
+        let told: Vec<String> = evaluate(&node, &object, None, &[])
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(
+            told,
+            [format!(
+                "<nil>: Invalid value: \"object\": 'operation cancelled: actual cost limit exceeded': no further validation rules will be run due to call cost exceeds limit for rule: {rule}"
+            )]
+        );
+    }
+
+    #[test]
+    fn names_that_no_rule_knows_are_told_when_it_is_compiled() {
+        let fault = Rule::compile(&json!({"rule": "self.spec.name == name"}))
+            .err()
+            .unwrap();
+        assert_eq!(
+            fault.detail,
+            "compilation failed: ERROR: <input>:1:19: undeclared reference to 'name' (in container '')\n | self.spec.name == name\n | ..................^"
+        );
+    }
 }

@@ -57,15 +57,19 @@ where
 async fn mutating(place: &Place, suffix: &str, webhooks: &[Value]) {
     let object = json!({"metadata": {"name": format!("{}-{suffix}", place.namespace)}, "webhooks": webhooks});
     let object = serde_json::from_value(object).unwrap();
-    let made = api::<MutatingWebhookConfiguration>(place).create(&PostParams::default(), &object);
-    made.await.unwrap();
+    api::<MutatingWebhookConfiguration>(place)
+        .create(&PostParams::default(), &object)
+        .await
+        .unwrap();
 }
 
 async fn validating(place: &Place, suffix: &str, webhooks: &[Value]) {
     let object = json!({"metadata": {"name": format!("{}-{suffix}", place.namespace)}, "webhooks": webhooks});
     let object = serde_json::from_value(object).unwrap();
-    let made = api::<ValidatingWebhookConfiguration>(place).create(&PostParams::default(), &object);
-    made.await.unwrap();
+    api::<ValidatingWebhookConfiguration>(place)
+        .create(&PostParams::default(), &object)
+        .await
+        .unwrap();
 }
 
 /// Waits until a webhook is asked: a real server takes a moment to see it. `ask` writes something that it is asked about.
@@ -559,14 +563,9 @@ async fn scales_states_bindings_and_evictions_are_asked_about(place: Place) {
             .await
             .unwrap();
         let binding = json!({"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}});
-        pods.create_subresource::<Value>(
-            "binding",
-            "p",
-            &PostParams::default(),
-            serde_json::to_vec(&binding).unwrap(),
-        )
-        .await
-        .unwrap();
+        pods.create_subresource::<Value, Value>("binding", "p", &PostParams::default(), &binding)
+            .await
+            .unwrap();
         pods.evict("p", &kube::api::EvictParams::default()).await.unwrap();
         let asked = hook.asked();
         let last: Vec<_> = asked[asked.len() - 2..]

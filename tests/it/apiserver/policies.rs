@@ -215,7 +215,7 @@ async fn a_policy_sees_updates_and_removals(place: Place) {
 
 async fn an_expensive_policy_ends(place: Place) {
     let text = "object.data.text.split('')";
-    let expression = format!("{text}.all(a, {text}.all(b, {text}.all(c, a + b + c != '')))");
+    let expression = format!("{text}.all(a, {text}.all(b, {text}.all(c, a + b + c != 'nothing')))");
     let validations = json!([{"expression": expression}]);
     install(
         &place,
