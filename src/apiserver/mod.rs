@@ -13,19 +13,25 @@
 //!   [`Options::history`]): older watches are told to list again (410);
 //! - more than one server on one state folder.
 //!
-//! Limits: a request body has at most 3 MiB, an object that a patch makes as well.
+//! Limits: a request body has at most 3 MiB, an object that a patch makes as well, the head of a request 1 MiB. 200 requests that
+//! change something and 400 that read are worked on at a time ([`Limits`]); administrators and watches are not counted.
 
+mod audit;
 pub mod auth;
 mod authenticate;
 mod authorize;
 pub mod builtin;
 pub(crate) mod crd;
 pub mod discovery;
+mod front;
 mod gc;
 mod handlers;
+mod health;
 pub(crate) mod jsonpath;
+mod metrics;
 mod namespaces;
 pub mod object;
+pub mod offline;
 pub mod openapi;
 mod path;
 mod proto;
@@ -42,14 +48,18 @@ pub mod tls;
 mod watch;
 
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use serde_json::Value;
 
+pub use self::audit::AuditLog;
 use self::authorize::Rights;
 use self::builtin::Registry;
+use self::front::limits::InFlight;
+pub use self::front::limits::Limits;
+use self::metrics::Metrics;
 use self::store::{Change, Expect, Key, Store, Stored, WriteError};
-pub use self::store::{History, OpenError};
+pub use self::store::{FILE as STATE_FILE, History, OpenError};
 use crate::time::Clock;
 
 /// Store key of custom resource definitions.
@@ -68,6 +78,9 @@ struct Inner {
     registry: RwLock<Registry>,
     clock: Arc<dyn Clock>,
     rights: Rights,
+    in_flight: InFlight,
+    metrics: Metrics,
+    audit: OnceLock<AuditLog>,
     /// True as soon as watches must end.
     closing: tokio::sync::watch::Sender<bool>,
     options: Options,
@@ -82,6 +95,8 @@ pub struct Options {
     pub collect_garbage: bool,
     /// How much of the past is remembered.
     pub history: History,
+    /// How much there may be at a time.
+    pub limits: Limits,
 }
 
 impl Default for Options {
@@ -89,6 +104,7 @@ impl Default for Options {
         Self {
             collect_garbage: true,
             history: History::default(),
+            limits: Limits::default(),
         }
     }
 }
@@ -154,6 +170,9 @@ impl Server {
             rights: Rights::new(&store),
             store,
             registry: RwLock::new(Registry::builtin()),
+            in_flight: InFlight::default(),
+            metrics: Metrics::default(),
+            audit: OnceLock::new(),
             clock,
             closing,
             options,
@@ -179,6 +198,20 @@ impl Server {
         self.0.clock.now()
     }
 
+    /// Tells all requests from now on to an audit log. The first one that is given stays.
+    pub fn audit_to(&self, log: AuditLog) {
+        if self.0.audit.set(log).is_err() {
+            tracing::debug!("there is an audit log already");
+        }
+    }
+
+    /// Writes what the audit log still has to write, and ends it. Blocks for a moment.
+    pub fn close_audit_log(&self) {
+        if let Some(log) = self.0.audit.get() {
+            log.close();
+        }
+    }
+
     /// Ends all watches, so that the connections that carry them can close. New ones end at once.
     pub fn close(&self) {
         self.0.closing.send_replace(true);
@@ -188,9 +221,13 @@ impl Server {
     /// read, but every write fails from now on.
     pub async fn stop(&self) {
         self.close();
-        let store = self.store().clone();
-        // It waits for the thread that writes.
-        tokio::task::spawn_blocking(move || store.close()).await.ok();
+        let server = self.clone();
+        // It waits for the threads that write.
+        let closed = tokio::task::spawn_blocking(move || {
+            server.store().close();
+            server.close_audit_log();
+        });
+        closed.await.ok();
     }
 
     /// Takes all stored custom resource definitions into the registry.

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch::Receiver;
 use tokio::time::Instant;
 
+use super::front::LongRunning;
 use super::handlers::{self, Call, Form, ListOptions, write_json};
 use super::object::meta;
 use super::status::ApiError;
@@ -51,6 +53,8 @@ struct Watch {
     /// Told first and last: why there is nothing to watch.
     failed: Option<ApiError>,
     over: bool,
+    /// Counts what is told.
+    told: Arc<AtomicU64>,
 }
 
 enum Woken {
@@ -86,6 +90,7 @@ pub(crate) fn watch(call: Arc<Call>, options: ListOptions) -> Result<Response, A
         .timeout_seconds
         .unwrap_or_else(|| rand::random_range(SHORTEST..=LONGEST));
     let now = Instant::now();
+    let told = call.server.0.metrics.watch_events(&call.info);
     let state = Watch {
         mark_initial: options.initial_events && options.bookmarks,
         bookmark_at: options.bookmarks.then(|| now + BOOKMARK_EVERY),
@@ -101,6 +106,7 @@ pub(crate) fn watch(call: Arc<Call>, options: ListOptions) -> Result<Response, A
         known: version,
         failed,
         over: false,
+        told,
     };
     let body = stream::unfold(state, |mut watch| async move {
         let chunk = watch.next().await?;
@@ -108,6 +114,7 @@ pub(crate) fn watch(call: Arc<Call>, options: ListOptions) -> Result<Response, A
     });
     let mut response = Response::new(Body::from_stream(body));
     *response.status_mut() = StatusCode::OK;
+    response.extensions_mut().insert(LongRunning);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(
@@ -174,7 +181,7 @@ impl Watch {
     fn fail(&mut self, error: &ApiError) -> Bytes {
         self.over = true;
         let mut out = Vec::new();
-        line("ERROR", &mut out, |out| write_json(&error.to_value(), out));
+        self.line("ERROR", &mut out, |out| write_json(&error.to_value(), out));
         out.into()
     }
 
@@ -247,7 +254,7 @@ impl Watch {
                 // It is still there, but no longer meant: the client hears of it as it knew it.
                 let mut object = handlers::load(&self.call.info, previous);
                 meta::set(&mut object, "resourceVersion", &event.object.version.to_string());
-                line("DELETED", out, |out| {
+                self.line("DELETED", out, |out| {
                     handlers::write_object(&self.call, &self.call.info, &object, self.form, out);
                 });
             }
@@ -255,7 +262,7 @@ impl Watch {
     }
 
     fn tell_stored(&self, kind: &str, stored: &Stored, out: &mut Vec<u8>) {
-        line(kind, out, |out| {
+        self.line(kind, out, |out| {
             handlers::write_stored(&self.call, &self.call.info, stored, self.form, out);
         });
     }
@@ -275,7 +282,17 @@ impl Watch {
         if initial_end {
             object["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
-        line("BOOKMARK", out, |out| write_json(&object, out));
+        self.line("BOOKMARK", out, |out| write_json(&object, out));
+    }
+
+    /// Writes one line; `object` writes the object in it.
+    fn line(&self, kind: &str, out: &mut Vec<u8>, object: impl FnOnce(&mut Vec<u8>)) {
+        out.extend_from_slice(b"{\"type\":\"");
+        out.extend_from_slice(kind.as_bytes());
+        out.extend_from_slice(b"\",\"object\":");
+        object(out);
+        out.extend_from_slice(b"}\n");
+        self.told.fetch_add(1, Ordering::Relaxed);
     }
 
     fn plain_bookmark(&self) -> Bytes {
@@ -295,15 +312,6 @@ fn room<'a>(objects: impl Iterator<Item = &'a Arc<Stored>>) -> usize {
         }
     }
     room
-}
-
-/// Writes one line; `object` writes the object in it.
-fn line(kind: &str, out: &mut Vec<u8>, object: impl FnOnce(&mut Vec<u8>)) {
-    out.extend_from_slice(b"{\"type\":\"");
-    out.extend_from_slice(kind.as_bytes());
-    out.extend_from_slice(b"\",\"object\":");
-    object(out);
-    out.extend_from_slice(b"}\n");
 }
 
 #[cfg(test)]

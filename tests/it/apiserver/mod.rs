@@ -11,6 +11,7 @@
 mod corners;
 mod custom;
 mod fleet_kinds;
+mod front;
 mod kinds;
 mod machine_kinds;
 mod moved;
