@@ -73,12 +73,12 @@ impl Served {
         });
         let kubeconfig = kube::config::Kubeconfig::from_yaml(&kubeconfig.to_string()).unwrap();
         let options = kube::config::KubeConfigOptions::default();
-        Client::try_from(
-            kube::Config::from_custom_kubeconfig(kubeconfig, &options)
-                .await
-                .unwrap(),
-        )
-        .unwrap()
+        let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &options)
+            .await
+            .unwrap();
+        // Each answer is told as it comes.
+        config.default_retry = false;
+        Client::try_from(config).unwrap()
     }
 }
 
