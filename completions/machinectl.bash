@@ -145,6 +145,18 @@ _machinectl() {
             machinectl__subcmd__util,man)
                 cmd="machinectl__subcmd__util__subcmd__man"
                 ;;
+            machinectl__subcmd__util,state)
+                cmd="machinectl__subcmd__util__subcmd__state"
+                ;;
+            machinectl__subcmd__util__subcmd__state,check)
+                cmd="machinectl__subcmd__util__subcmd__state__subcmd__check"
+                ;;
+            machinectl__subcmd__util__subcmd__state,compact)
+                cmd="machinectl__subcmd__util__subcmd__state__subcmd__compact"
+                ;;
+            machinectl__subcmd__util__subcmd__state,export)
+                cmd="machinectl__subcmd__util__subcmd__state__subcmd__export"
+                ;;
             *)
                 ;;
         esac
@@ -1474,13 +1486,17 @@ _machinectl() {
             return 0
             ;;
         machinectl__subcmd__run)
-            opts="-A -n -v -q -h --listen --metrics-addr --compat-metrics --all-namespaces --controllers --log-format --context --kubeconfig --embedded --namespace --verbose --quiet --help"
+            opts="-A -n -v -q -h --listen --audit-log --metrics-addr --compat-metrics --all-namespaces --controllers --log-format --context --kubeconfig --embedded --namespace --verbose --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --listen)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --audit-log)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1574,13 +1590,17 @@ _machinectl() {
             return 0
             ;;
         machinectl__subcmd__serve)
-            opts="-n -v -q -h --listen --context --kubeconfig --embedded --namespace --verbose --quiet --help"
+            opts="-n -v -q -h --listen --audit-log --context --kubeconfig --embedded --namespace --verbose --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --listen)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --audit-log)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1764,7 +1784,7 @@ _machinectl() {
             return 0
             ;;
         machinectl__subcmd__util)
-            opts="-n -v -q -h --context --kubeconfig --embedded --namespace --verbose --quiet --help crds completions docs man image"
+            opts="-n -v -q -h --context --kubeconfig --embedded --namespace --verbose --quiet --help crds completions docs man image state"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1949,6 +1969,138 @@ _machinectl() {
             fi
             case "${prev}" in
                 --dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --context)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --kubeconfig)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --namespace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -n)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        machinectl__subcmd__util__subcmd__state)
+            opts="-n -v -q -h --context --kubeconfig --embedded --namespace --verbose --quiet --help check compact export"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --context)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --kubeconfig)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --namespace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -n)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        machinectl__subcmd__util__subcmd__state__subcmd__check)
+            opts="-n -v -q -h --state --context --kubeconfig --embedded --namespace --verbose --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --state)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --context)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --kubeconfig)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --namespace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -n)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        machinectl__subcmd__util__subcmd__state__subcmd__compact)
+            opts="-n -v -q -h --state --context --kubeconfig --embedded --namespace --verbose --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --state)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --context)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --kubeconfig)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --namespace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -n)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        machinectl__subcmd__util__subcmd__state__subcmd__export)
+            opts="-n -v -q -h --state --include-secrets --context --kubeconfig --embedded --namespace --verbose --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --state)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -717,6 +717,7 @@ set edit:completion:arg-completer[machinectl] = {|@words|
         }
         &'machinectl;run'= {
             cand --listen 'Address to listen on; by default a port of 127.0.0.1 that stays the same'
+            cand --audit-log 'Write a line of JSON for each request (audit.k8s.io/v1, level Metadata) to the end of this file'
             cand --metrics-addr 'Serve /metrics, /healthz, /livez and /readyz here, without TLS: ADDRESS:PORT, or :PORT for all addresses; 0: nowhere'
             cand --controllers 'Run these controllers only: names with commas; * stands for all, -NAME leaves one out'
             cand --log-format 'How the story and the logs are written: as lines for people, or as one JSON object a line'
@@ -737,6 +738,7 @@ set edit:completion:arg-completer[machinectl] = {|@words|
         }
         &'machinectl;serve'= {
             cand --listen 'Address to listen on; by default a port of 127.0.0.1 that stays the same'
+            cand --audit-log 'Write a line of JSON for each request (audit.k8s.io/v1, level Metadata) to the end of this file'
             cand --context 'Context of the kubeconfig to use'
             cand --kubeconfig 'Kubeconfig file to use in place of $KUBECONFIG and ~/.kube/config'
             cand -n 'Namespace of the objects'
@@ -794,6 +796,7 @@ set edit:completion:arg-completer[machinectl] = {|@words|
             cand docs 'Print the reference of all commands, or write it'
             cand man 'Write the manual pages'
             cand image 'Write an image of this program, for `machinectl load image`, `docker load` or a registry'
+            cand state 'Look after the state of the API server in this program, while it does not run'
         }
         &'machinectl;util;crds'= {
             cand --dir 'Folder to write into; without it the result is printed'
@@ -865,6 +868,65 @@ set edit:completion:arg-completer[machinectl] = {|@words|
             cand -n 'Namespace of the objects'
             cand --namespace 'Namespace of the objects'
             cand --force 'Replace the file even if it is no image'
+            cand --embedded 'Use the API server in this program, whatever the kubeconfig says'
+            cand -v 'Say more: log on standard error (can be repeated)'
+            cand --verbose 'Say more: log on standard error (can be repeated)'
+            cand -q 'Say nothing but errors'
+            cand --quiet 'Say nothing but errors'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
+        &'machinectl;util;state'= {
+            cand --context 'Context of the kubeconfig to use'
+            cand --kubeconfig 'Kubeconfig file to use in place of $KUBECONFIG and ~/.kube/config'
+            cand -n 'Namespace of the objects'
+            cand --namespace 'Namespace of the objects'
+            cand --embedded 'Use the API server in this program, whatever the kubeconfig says'
+            cand -v 'Say more: log on standard error (can be repeated)'
+            cand --verbose 'Say more: log on standard error (can be repeated)'
+            cand -q 'Say nothing but errors'
+            cand --quiet 'Say nothing but errors'
+            cand -h 'Print help'
+            cand --help 'Print help'
+            cand check 'Read all of a state against its checksums, and say what is in it'
+            cand compact 'Make the file of a state small: the room of removed objects is given back to the disk'
+            cand export 'Print all objects of a state as one YAML List, as they are stored'
+        }
+        &'machinectl;util;state;check'= {
+            cand --state 'Folder of the state; by default that of the API server in this program'
+            cand --context 'Context of the kubeconfig to use'
+            cand --kubeconfig 'Kubeconfig file to use in place of $KUBECONFIG and ~/.kube/config'
+            cand -n 'Namespace of the objects'
+            cand --namespace 'Namespace of the objects'
+            cand --embedded 'Use the API server in this program, whatever the kubeconfig says'
+            cand -v 'Say more: log on standard error (can be repeated)'
+            cand --verbose 'Say more: log on standard error (can be repeated)'
+            cand -q 'Say nothing but errors'
+            cand --quiet 'Say nothing but errors'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
+        &'machinectl;util;state;compact'= {
+            cand --state 'Folder of the state; by default that of the API server in this program'
+            cand --context 'Context of the kubeconfig to use'
+            cand --kubeconfig 'Kubeconfig file to use in place of $KUBECONFIG and ~/.kube/config'
+            cand -n 'Namespace of the objects'
+            cand --namespace 'Namespace of the objects'
+            cand --embedded 'Use the API server in this program, whatever the kubeconfig says'
+            cand -v 'Say more: log on standard error (can be repeated)'
+            cand --verbose 'Say more: log on standard error (can be repeated)'
+            cand -q 'Say nothing but errors'
+            cand --quiet 'Say nothing but errors'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
+        &'machinectl;util;state;export'= {
+            cand --state 'Folder of the state; by default that of the API server in this program'
+            cand --context 'Context of the kubeconfig to use'
+            cand --kubeconfig 'Kubeconfig file to use in place of $KUBECONFIG and ~/.kube/config'
+            cand -n 'Namespace of the objects'
+            cand --namespace 'Namespace of the objects'
+            cand --include-secrets 'Print Secrets, too'
             cand --embedded 'Use the API server in this program, whatever the kubeconfig says'
             cand -v 'Say more: log on standard error (can be repeated)'
             cand --verbose 'Say more: log on standard error (can be repeated)'

@@ -559,6 +559,7 @@ complete -c machinectl -n "__fish_machinectl_using_subcommand load; and __fish_s
 complete -c machinectl -n "__fish_machinectl_using_subcommand load; and __fish_seen_subcommand_from image-archive" -s q -l quiet -d 'Say nothing but errors'
 complete -c machinectl -n "__fish_machinectl_using_subcommand load; and __fish_seen_subcommand_from image-archive" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c machinectl -n "__fish_machinectl_using_subcommand run" -l listen -d 'Address to listen on; by default a port of 127.0.0.1 that stays the same' -r
+complete -c machinectl -n "__fish_machinectl_using_subcommand run" -l audit-log -d 'Write a line of JSON for each request (audit.k8s.io/v1, level Metadata) to the end of this file' -r -F
 complete -c machinectl -n "__fish_machinectl_using_subcommand run" -l metrics-addr -d 'Serve /metrics, /healthz, /livez and /readyz here, without TLS: ADDRESS:PORT, or :PORT for all addresses; 0: nowhere' -r
 complete -c machinectl -n "__fish_machinectl_using_subcommand run" -l controllers -d 'Run these controllers only: names with commas; * stands for all, -NAME leaves one out' -r
 complete -c machinectl -n "__fish_machinectl_using_subcommand run" -l log-format -d 'How the story and the logs are written: as lines for people, or as one JSON object a line' -r -f -a "text\t'Lines for people'
@@ -573,6 +574,7 @@ complete -c machinectl -n "__fish_machinectl_using_subcommand run" -s v -l verbo
 complete -c machinectl -n "__fish_machinectl_using_subcommand run" -s q -l quiet -d 'Say nothing but errors'
 complete -c machinectl -n "__fish_machinectl_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c machinectl -n "__fish_machinectl_using_subcommand serve" -l listen -d 'Address to listen on; by default a port of 127.0.0.1 that stays the same' -r
+complete -c machinectl -n "__fish_machinectl_using_subcommand serve" -l audit-log -d 'Write a line of JSON for each request (audit.k8s.io/v1, level Metadata) to the end of this file' -r -F
 complete -c machinectl -n "__fish_machinectl_using_subcommand serve" -l context -d 'Context of the kubeconfig to use' -r
 complete -c machinectl -n "__fish_machinectl_using_subcommand serve" -l kubeconfig -d 'Kubeconfig file to use in place of $KUBECONFIG and ~/.kube/config' -r -F
 complete -c machinectl -n "__fish_machinectl_using_subcommand serve" -s n -l namespace -d 'Namespace of the objects' -r
@@ -599,18 +601,19 @@ complete -c machinectl -n "__fish_machinectl_using_subcommand version" -l embedd
 complete -c machinectl -n "__fish_machinectl_using_subcommand version" -s v -l verbose -d 'Say more: log on standard error (can be repeated)'
 complete -c machinectl -n "__fish_machinectl_using_subcommand version" -s q -l quiet -d 'Say nothing but errors'
 complete -c machinectl -n "__fish_machinectl_using_subcommand version" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c machinectl -n "__fish_machinectl_using_subcommand util; and not __fish_seen_subcommand_from crds completions docs man image" -l context -d 'Context of the kubeconfig to use' -r
-complete -c machinectl -n "__fish_machinectl_using_subcommand util; and not __fish_seen_subcommand_from crds completions docs man image" -l kubeconfig -d 'Kubeconfig file to use in place of $KUBECONFIG and ~/.kube/config' -r -F
-complete -c machinectl -n "__fish_machinectl_using_subcommand util; and not __fish_seen_subcommand_from crds completions docs man image" -s n -l namespace -d 'Namespace of the objects' -r
-complete -c machinectl -n "__fish_machinectl_using_subcommand util; and not __fish_seen_subcommand_from crds completions docs man image" -l embedded -d 'Use the API server in this program, whatever the kubeconfig says'
-complete -c machinectl -n "__fish_machinectl_using_subcommand util; and not __fish_seen_subcommand_from crds completions docs man image" -s v -l verbose -d 'Say more: log on standard error (can be repeated)'
-complete -c machinectl -n "__fish_machinectl_using_subcommand util; and not __fish_seen_subcommand_from crds completions docs man image" -s q -l quiet -d 'Say nothing but errors'
-complete -c machinectl -n "__fish_machinectl_using_subcommand util; and not __fish_seen_subcommand_from crds completions docs man image" -s h -l help -d 'Print help'
-complete -c machinectl -n "__fish_machinectl_using_subcommand util; and not __fish_seen_subcommand_from crds completions docs man image" -f -a "crds" -d 'Print the custom resource definitions, or write one file each'
-complete -c machinectl -n "__fish_machinectl_using_subcommand util; and not __fish_seen_subcommand_from crds completions docs man image" -f -a "completions" -d 'Write the completion scripts'
-complete -c machinectl -n "__fish_machinectl_using_subcommand util; and not __fish_seen_subcommand_from crds completions docs man image" -f -a "docs" -d 'Print the reference of all commands, or write it'
-complete -c machinectl -n "__fish_machinectl_using_subcommand util; and not __fish_seen_subcommand_from crds completions docs man image" -f -a "man" -d 'Write the manual pages'
-complete -c machinectl -n "__fish_machinectl_using_subcommand util; and not __fish_seen_subcommand_from crds completions docs man image" -f -a "image" -d 'Write an image of this program, for `machinectl load image`, `docker load` or a registry'
+complete -c machinectl -n "__fish_machinectl_using_subcommand util; and not __fish_seen_subcommand_from crds completions docs man image state" -l context -d 'Context of the kubeconfig to use' -r
+complete -c machinectl -n "__fish_machinectl_using_subcommand util; and not __fish_seen_subcommand_from crds completions docs man image state" -l kubeconfig -d 'Kubeconfig file to use in place of $KUBECONFIG and ~/.kube/config' -r -F
+complete -c machinectl -n "__fish_machinectl_using_subcommand util; and not __fish_seen_subcommand_from crds completions docs man image state" -s n -l namespace -d 'Namespace of the objects' -r
+complete -c machinectl -n "__fish_machinectl_using_subcommand util; and not __fish_seen_subcommand_from crds completions docs man image state" -l embedded -d 'Use the API server in this program, whatever the kubeconfig says'
+complete -c machinectl -n "__fish_machinectl_using_subcommand util; and not __fish_seen_subcommand_from crds completions docs man image state" -s v -l verbose -d 'Say more: log on standard error (can be repeated)'
+complete -c machinectl -n "__fish_machinectl_using_subcommand util; and not __fish_seen_subcommand_from crds completions docs man image state" -s q -l quiet -d 'Say nothing but errors'
+complete -c machinectl -n "__fish_machinectl_using_subcommand util; and not __fish_seen_subcommand_from crds completions docs man image state" -s h -l help -d 'Print help'
+complete -c machinectl -n "__fish_machinectl_using_subcommand util; and not __fish_seen_subcommand_from crds completions docs man image state" -f -a "crds" -d 'Print the custom resource definitions, or write one file each'
+complete -c machinectl -n "__fish_machinectl_using_subcommand util; and not __fish_seen_subcommand_from crds completions docs man image state" -f -a "completions" -d 'Write the completion scripts'
+complete -c machinectl -n "__fish_machinectl_using_subcommand util; and not __fish_seen_subcommand_from crds completions docs man image state" -f -a "docs" -d 'Print the reference of all commands, or write it'
+complete -c machinectl -n "__fish_machinectl_using_subcommand util; and not __fish_seen_subcommand_from crds completions docs man image state" -f -a "man" -d 'Write the manual pages'
+complete -c machinectl -n "__fish_machinectl_using_subcommand util; and not __fish_seen_subcommand_from crds completions docs man image state" -f -a "image" -d 'Write an image of this program, for `machinectl load image`, `docker load` or a registry'
+complete -c machinectl -n "__fish_machinectl_using_subcommand util; and not __fish_seen_subcommand_from crds completions docs man image state" -f -a "state" -d 'Look after the state of the API server in this program, while it does not run'
 complete -c machinectl -n "__fish_machinectl_using_subcommand util; and __fish_seen_subcommand_from crds" -l dir -d 'Folder to write into; without it the result is printed' -r -F
 complete -c machinectl -n "__fish_machinectl_using_subcommand util; and __fish_seen_subcommand_from crds" -l context -d 'Context of the kubeconfig to use' -r
 complete -c machinectl -n "__fish_machinectl_using_subcommand util; and __fish_seen_subcommand_from crds" -l kubeconfig -d 'Kubeconfig file to use in place of $KUBECONFIG and ~/.kube/config' -r -F
@@ -658,3 +661,13 @@ complete -c machinectl -n "__fish_machinectl_using_subcommand util; and __fish_s
 complete -c machinectl -n "__fish_machinectl_using_subcommand util; and __fish_seen_subcommand_from image" -s v -l verbose -d 'Say more: log on standard error (can be repeated)'
 complete -c machinectl -n "__fish_machinectl_using_subcommand util; and __fish_seen_subcommand_from image" -s q -l quiet -d 'Say nothing but errors'
 complete -c machinectl -n "__fish_machinectl_using_subcommand util; and __fish_seen_subcommand_from image" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c machinectl -n "__fish_machinectl_using_subcommand util; and __fish_seen_subcommand_from state" -l context -d 'Context of the kubeconfig to use' -r
+complete -c machinectl -n "__fish_machinectl_using_subcommand util; and __fish_seen_subcommand_from state" -l kubeconfig -d 'Kubeconfig file to use in place of $KUBECONFIG and ~/.kube/config' -r -F
+complete -c machinectl -n "__fish_machinectl_using_subcommand util; and __fish_seen_subcommand_from state" -s n -l namespace -d 'Namespace of the objects' -r
+complete -c machinectl -n "__fish_machinectl_using_subcommand util; and __fish_seen_subcommand_from state" -l embedded -d 'Use the API server in this program, whatever the kubeconfig says'
+complete -c machinectl -n "__fish_machinectl_using_subcommand util; and __fish_seen_subcommand_from state" -s v -l verbose -d 'Say more: log on standard error (can be repeated)'
+complete -c machinectl -n "__fish_machinectl_using_subcommand util; and __fish_seen_subcommand_from state" -s q -l quiet -d 'Say nothing but errors'
+complete -c machinectl -n "__fish_machinectl_using_subcommand util; and __fish_seen_subcommand_from state" -s h -l help -d 'Print help'
+complete -c machinectl -n "__fish_machinectl_using_subcommand util; and __fish_seen_subcommand_from state" -f -a "check" -d 'Read all of a state against its checksums, and say what is in it'
+complete -c machinectl -n "__fish_machinectl_using_subcommand util; and __fish_seen_subcommand_from state" -f -a "compact" -d 'Make the file of a state small: the room of removed objects is given back to the disk'
+complete -c machinectl -n "__fish_machinectl_using_subcommand util; and __fish_seen_subcommand_from state" -f -a "export" -d 'Print all objects of a state as one YAML List, as they are stored'

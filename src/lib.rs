@@ -31,6 +31,7 @@ pub mod kubeconfig;
 mod pack;
 pub mod pivot;
 pub mod pki;
+mod prometheus;
 pub mod providers;
 pub mod secret;
 pub mod story;

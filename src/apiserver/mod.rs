@@ -14,9 +14,11 @@
 //!   [`Options::history`]): older watches are told to list again (410);
 //! - more than one server on one state folder.
 //!
-//! Limits: a request body has at most 3 MiB, an object that a patch makes as well.
+//! Limits: a request body has at most 3 MiB, an object that a patch makes as well, the head of a request 1 MiB. 200 requests that
+//! change something and 400 that read are worked on at a time ([`Limits`]); administrators and watches are not counted.
 
 mod admission;
+mod audit;
 pub mod auth;
 mod authenticate;
 mod authorize;
@@ -27,13 +29,17 @@ mod certificates;
 mod conversion;
 pub(crate) mod crd;
 pub mod discovery;
+mod front;
 mod furnish;
 mod gc;
 mod handlers;
+mod health;
 mod identity;
 pub(crate) mod jsonpath;
+mod metrics;
 mod namespaces;
 pub mod object;
+pub mod offline;
 pub mod openapi;
 mod path;
 mod proto;
@@ -50,17 +56,21 @@ pub mod tls;
 mod watch;
 
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use serde_json::Value;
 
 use self::admission::Configured;
+pub use self::audit::AuditLog;
 use self::authorize::Rights;
 use self::builtin::{Registry, group_version};
 use self::callout::Callouts;
+use self::front::limits::InFlight;
+pub use self::front::limits::Limits;
 use self::identity::Authority;
+use self::metrics::Metrics;
 use self::store::{Change, Expect, Key, Store, Stored, WriteError};
-pub use self::store::{History, OpenError};
+pub use self::store::{FILE as STATE_FILE, History, OpenError};
 use crate::time::Clock;
 
 /// Store key of custom resource definitions.
@@ -87,6 +97,9 @@ struct Inner {
     authority: Option<Authority>,
     callouts: Callouts,
     admission: Configured,
+    in_flight: InFlight,
+    metrics: Metrics,
+    audit: OnceLock<AuditLog>,
     /// True as soon as watches must end.
     closing: tokio::sync::watch::Sender<bool>,
     options: Options,
@@ -102,6 +115,8 @@ pub struct Options {
     pub controllers: bool,
     /// How much of the past is remembered.
     pub history: History,
+    /// How much there may be at a time.
+    pub limits: Limits,
 }
 
 impl Default for Options {
@@ -109,6 +124,7 @@ impl Default for Options {
         Self {
             controllers: true,
             history: History::default(),
+            limits: Limits::default(),
         }
     }
 }
@@ -191,6 +207,9 @@ impl Server {
             admission: Configured::new(&store),
             store,
             registry: RwLock::new(Registry::builtin()),
+            in_flight: InFlight::default(),
+            metrics: Metrics::default(),
+            audit: OnceLock::new(),
             clock,
             closing,
             authority,
@@ -217,6 +236,20 @@ impl Server {
         self.0.clock.now()
     }
 
+    /// Tells all requests from now on to an audit log. The first one that is given stays.
+    pub fn audit_to(&self, log: AuditLog) {
+        if self.0.audit.set(log).is_err() {
+            tracing::debug!("there is an audit log already");
+        }
+    }
+
+    /// Writes what the audit log still has to write, and ends it. Blocks for a moment.
+    pub fn close_audit_log(&self) {
+        if let Some(log) = self.0.audit.get() {
+            log.close();
+        }
+    }
+
     /// Ends all watches, so that the connections that carry them can close. New ones end at once.
     pub fn close(&self) {
         self.0.closing.send_replace(true);
@@ -226,9 +259,13 @@ impl Server {
     /// read, but every write fails from now on.
     pub async fn stop(&self) {
         self.close();
-        let store = self.store().clone();
-        // It waits for the thread that writes.
-        tokio::task::spawn_blocking(move || store.close()).await.ok();
+        let server = self.clone();
+        // It waits for the threads that write.
+        let closed = tokio::task::spawn_blocking(move || {
+            server.store().close();
+            server.close_audit_log();
+        });
+        closed.await.ok();
     }
 
     /// Takes all stored custom resource definitions into the registry.

@@ -16,6 +16,7 @@ pub(crate) struct RequestInfo {
     /// `get`, `list`, `deletecollection` ..., or the method in lower case.
     pub(crate) verb: String,
     pub(crate) group: String,
+    pub(crate) version: String,
     /// Of a request on a namespace itself, that namespace too.
     pub(crate) namespace: String,
     pub(crate) resource: String,
@@ -23,6 +24,8 @@ pub(crate) struct RequestInfo {
     pub(crate) name: String,
     /// Fields that must have a value, of lists, watches and removals of many.
     pub(crate) selected: Vec<(String, String)>,
+    /// Whether the answer lasts: it is a watch, of one object too.
+    pub(crate) is_long: bool,
 }
 
 impl RequestInfo {
@@ -38,9 +41,13 @@ impl RequestInfo {
             text => text.split('/').collect(),
         };
         let rest = match parts.as_slice() {
-            ["api", _version, rest @ ..] => rest,
-            ["apis", group, _version, rest @ ..] if !rest.is_empty() => {
+            ["api", version, rest @ ..] if !rest.is_empty() => {
+                (*version).clone_into(&mut info.version);
+                rest
+            }
+            ["apis", group, version, rest @ ..] if !rest.is_empty() => {
                 (*group).clone_into(&mut info.group);
+                (*version).clone_into(&mut info.version);
                 rest
             }
             _ => &[],
@@ -82,6 +89,7 @@ impl RequestInfo {
         if special.is_none() {
             self.subresource = part(2);
         }
+        self.is_long = verb == "watch" || (verb == "get" && watches(query));
         if self.name.is_empty() {
             match verb {
                 "get" => self.read_list(query),
@@ -99,9 +107,7 @@ impl RequestInfo {
         let query = path::query(query);
         self.selected = selected(query.clone());
         let value = |key: &str| query.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
-        let watches =
-            value("watch").is_some_and(|v| !matches!(v.to_ascii_lowercase().as_str(), "false" | "0"));
-        (if watches { "watch" } else { "list" }).clone_into(&mut self.verb);
+        (if self.is_long { "watch" } else { "list" }).clone_into(&mut self.verb);
         let mut terms = value("fieldSelector").unwrap_or_default().split(',');
         let exact = |term: &str| -> Option<String> {
             let rest = term.trim().strip_prefix("metadata.name")?;
@@ -129,6 +135,43 @@ pub(crate) fn equal_fields(text: &str) -> Vec<(String, String)> {
     equal
         .map(|term| (term.field.clone(), term.value.clone()))
         .collect()
+}
+
+/// Paths that have a name in the metrics, besides resources.
+const KNOWN_PATHS: [&str; 12] = [
+    "/.well-known/openid-configuration",
+    "/api",
+    "/apis",
+    "/healthz",
+    "/livez",
+    "/metrics",
+    "/openapi/v2",
+    "/openapi/v3",
+    "/openid/v1/jwks",
+    "/readyz",
+    "/version",
+    "/",
+];
+
+impl RequestInfo {
+    /// Whether it asks how the server is.
+    pub(crate) fn is_health(&self) -> bool {
+        let roots = ["/healthz", "/livez", "/readyz"];
+        !self.is_resource && roots.into_iter().any(|root| self.path.starts_with(root))
+    }
+
+    /// The path, if it is one of a few.
+    pub(crate) fn known_path(&self) -> &'static str {
+        let known = KNOWN_PATHS.into_iter().find(|known| *known == self.path);
+        known.unwrap_or_default()
+    }
+}
+
+/// Anything but `false` and `0` is true.
+fn watches(query: &str) -> bool {
+    let value = |(key, value)| (key == "watch").then_some(value);
+    let found: Option<String> = path::query(query).into_iter().find_map(value);
+    found.is_some_and(|v| !matches!(v.to_ascii_lowercase().as_str(), "false" | "0"))
 }
 
 #[cfg(test)]

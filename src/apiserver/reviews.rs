@@ -107,14 +107,15 @@ fn attributes(spec: &Value) -> RequestInfo {
     }
     RequestInfo {
         is_resource: true,
-        path: String::new(),
         verb: text(resource, "verb"),
         group: text(resource, "group"),
+        version: text(resource, "version"),
         namespace: text(resource, "namespace"),
         resource: text(resource, "resource"),
         subresource: text(resource, "subresource"),
         name: text(resource, "name"),
         selected: selected_fields(&resource["fieldSelector"]),
+        ..RequestInfo::default()
     }
 }
 

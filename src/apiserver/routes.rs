@@ -14,13 +14,14 @@ use serde_json::Value;
 use super::auth::{Tokens, UserInfo};
 use super::authenticate::{self, Refusal};
 use super::builtin::ResourceInfo;
+use super::front::visit::Visit;
+use super::front::{Peer, gzip, limits};
 use super::handlers::{self, Call, ListOptions, Query};
 use super::path::{self, ResourcePath, Target};
 use super::proto;
-use super::request::RequestInfo;
 use super::schema::go_quote;
 use super::status::{ApiError, json_response};
-use super::{Server, discovery, identity, openapi, watch};
+use super::{Server, discovery, health, identity, openapi, watch};
 
 /// Largest body of a request.
 const BODY_LIMIT: usize = 3 << 20;
@@ -36,24 +37,39 @@ impl Server {
 
 async fn answer(State(server): State<Server>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    route(&server, parts, body)
+    let mut visit = Visit::begin(&server, &parts);
+    let what = if parts.uri.path().starts_with("/openapi/") {
+        gzip::What::Descriptions
+    } else {
+        gzip::What::Objects
+    };
+    let from_outside = parts.extensions.get::<Peer>().is_some();
+    let short = from_outside && gzip::accepted(&parts.headers, what);
+    let response = route(&server, &mut visit, parts, body)
         .await
-        .unwrap_or_else(IntoResponse::into_response)
+        .unwrap_or_else(IntoResponse::into_response);
+    visit.end(gzip::compress(response, what, short).await)
 }
 
 /// Who asks, whether he may, and only then what for.
-async fn route(server: &Server, parts: Parts, body: Body) -> Result<Response, ApiError> {
-    let what = RequestInfo::of(
-        &parts.method,
-        parts.uri.path(),
-        parts.uri.query().unwrap_or_default(),
-    );
-    let user = match authenticate::acting(server, authenticate::who(server, &parts)?, &parts.headers) {
+async fn route(server: &Server, visit: &mut Visit, parts: Parts, body: Body) -> Result<Response, ApiError> {
+    let asking = authenticate::who(server, &parts)?;
+    let noted = visit.is_audited().then(|| asking.clone());
+    let acting = authenticate::acting(server, asking, &parts.headers);
+    if let Some(asking) = &noted {
+        visit.asked_by(asking, acting.as_ref().ok());
+    }
+    let user = match acting {
         Ok(user) => user,
         Err(Refusal::Forbidden(error)) => return Ok(refused(error, &parts).await),
-        Err(Refusal::Senseless(why)) => return Ok(broken(&what.path, &why)),
+        Err(Refusal::Senseless(why)) => return Ok(broken(&visit.what.path, &why)),
     };
-    if let Err(error) = server.authorize(&user, &what) {
+    if !visit.enter(&user) {
+        return Ok(limits::come_again());
+    }
+    let decision = server.decide(&user, &visit.what);
+    visit.decided(&decision);
+    if let Err(error) = decision.into_result(&user, &visit.what) {
         return Ok(refused(error, &parts).await);
     }
     let text = parts.uri.path();
@@ -61,16 +77,17 @@ async fn route(server: &Server, parts: Parts, body: Body) -> Result<Response, Ap
         Target::Resource(path) if proto::wanted(accept_of(&parts.headers)) => {
             let query = Query(path::query(parts.uri.query().unwrap_or_default()));
             let is_watch = parts.method == Method::GET && query.flag("watch").unwrap_or(false);
-            let response = resource(server, path, user, parts, body)
+            let response = resource(server, visit, path, user, parts, body)
                 .await
                 .unwrap_or_else(IntoResponse::into_response);
             Ok(proto::respond(response, is_watch).await)
         }
-        Target::Resource(path) => resource(server, path, user, parts, body).await,
+        Target::Resource(path) => resource(server, visit, path, user, parts, body).await,
         _ if !matches!(parts.method, Method::GET | Method::HEAD) => Err(ApiError::method_not_allowed()),
         Target::Other if text.starts_with("/openapi/") => describe(server, text, accept_of(&parts.headers)),
         Target::Other => {
-            Ok(identity::describe(server, text, host_of(&parts.headers)).unwrap_or_else(|| other(text)))
+            let own = identity::describe(server, text, host_of(&parts.headers));
+            Ok(own.unwrap_or_else(|| other(server, text, parts.uri.query().unwrap_or_default())))
         }
         target => Ok(discover(server, &target, &parts)),
     }
@@ -101,14 +118,35 @@ fn broken(path: &str, why: &str) -> Response {
     response
 }
 
-fn other(path: &str) -> Response {
+fn other(server: &Server, path: &str, query: &str) -> Response {
+    if let Some(response) = health::answer(server, path, query) {
+        return response;
+    }
     match path {
-        "/healthz" | "/livez" | "/readyz" => text(StatusCode::OK, "text/plain; charset=utf-8", "ok".into()),
+        "/metrics" => {
+            let (page, content_type) = server.metrics_page();
+            text(StatusCode::OK, content_type, page.into())
+        }
         "/version" | "/version/" => json_response(200, &discovery::version()),
-        "/" | "" => json_response(
-            200,
-            &serde_json::json!({"paths": ["/.well-known/openid-configuration", "/api", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"]}),
-        ),
+        "/" | "" => {
+            let fixed = [
+                "/.well-known/openid-configuration",
+                "/api",
+                "/apis",
+                "/metrics",
+                "/openapi/v2",
+                "/openapi/v3",
+                "/openid/v1/jwks",
+                "/version",
+            ];
+            let mut paths: Vec<String> = fixed
+                .into_iter()
+                .map(str::to_owned)
+                .chain(health::paths())
+                .collect();
+            paths.sort_unstable();
+            json_response(200, &serde_json::json!({"paths": paths}))
+        }
         _ => page_not_found(),
     }
 }
@@ -213,6 +251,7 @@ fn discover(server: &Server, target: &Target, parts: &Parts) -> Response {
 
 async fn resource(
     server: &Server,
+    visit: &mut Visit,
     path: ResourcePath,
     user: UserInfo,
     parts: Parts,
@@ -235,9 +274,14 @@ async fn resource(
         });
     }
     let query = Query(path::query(parts.uri.query().unwrap_or_default()));
-    let body = axum::body::to_bytes(body, BODY_LIMIT)
-        .await
-        .map_err(|error| body_error(&error))?;
+    visit.is_served = true;
+    let body = tokio::time::timeout(
+        server.0.options.limits.body,
+        axum::body::to_bytes(body, BODY_LIMIT),
+    )
+    .await
+    .map_err(|_| ApiError::timed_out())?
+    .map_err(|error| body_error(&error))?;
     let call = Arc::new(Call {
         server: server.clone(),
         info,

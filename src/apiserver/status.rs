@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 
+use super::audit::Failure;
 use super::builtin::ResourceInfo;
 use super::schema::{FieldError, go_quote};
 
@@ -157,6 +158,18 @@ impl ApiError {
             format!("Internal error occurred: {message}"),
         )
         .with_causes(vec![json!({"message": message})])
+    }
+
+    /// The request did not arrive in time.
+    pub(crate) fn timed_out() -> Self {
+        Self {
+            details: Some(json!({})),
+            ..Self::new(
+                504,
+                "Timeout",
+                "Timeout: request did not complete within the allotted timeout",
+            )
+        }
     }
 
     /// The server is going away.
@@ -390,6 +403,10 @@ impl IntoResponse for ApiError {
                 .headers_mut()
                 .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        response.extensions_mut().insert(Failure {
+            reason: self.reason,
+            message: self.message,
+        });
         response
     }
 }

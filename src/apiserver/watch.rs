@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -16,6 +17,7 @@ use tokio::time::Instant;
 
 use super::Server;
 use super::builtin::ResourceInfo;
+use super::front::LongRunning;
 use super::handlers::{self, Call, Form, ListOptions, write_json};
 use super::object::meta;
 use super::status::ApiError;
@@ -53,6 +55,8 @@ struct Watch {
     /// Told first and last: why there is nothing to watch.
     failed: Option<ApiError>,
     over: bool,
+    /// Counts what is told.
+    told: Arc<AtomicU64>,
 }
 
 enum Woken {
@@ -89,6 +93,7 @@ pub(crate) async fn watch(call: Arc<Call>, options: ListOptions) -> Result<Respo
         .timeout_seconds
         .unwrap_or_else(|| rand::random_range(SHORTEST..=LONGEST));
     let now = Instant::now();
+    let told = call.server.0.metrics.watch_events(&call.info);
     let state = Watch {
         mark_initial: options.initial_events && options.bookmarks,
         bookmark_at: options.bookmarks.then(|| now + BOOKMARK_EVERY),
@@ -104,6 +109,7 @@ pub(crate) async fn watch(call: Arc<Call>, options: ListOptions) -> Result<Respo
         known: version,
         failed,
         over: false,
+        told,
     };
     let body = stream::unfold(state, |mut watch| async move {
         let chunk = watch.next().await?;
@@ -111,6 +117,7 @@ pub(crate) async fn watch(call: Arc<Call>, options: ListOptions) -> Result<Respo
     });
     let mut response = Response::new(Body::from_stream(body));
     *response.status_mut() = StatusCode::OK;
+    response.extensions_mut().insert(LongRunning);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(
@@ -177,7 +184,7 @@ impl Watch {
     fn fail(&mut self, error: &ApiError) -> Bytes {
         self.over = true;
         let mut out = Vec::new();
-        line("ERROR", &mut out, |out| write_json(&error.to_value(), out));
+        self.line("ERROR", &mut out, |out| write_json(&error.to_value(), out));
         out.into()
     }
 
@@ -254,7 +261,7 @@ impl Watch {
                 // It is still there, but no longer meant: the client hears of it as it knew it.
                 let mut object = handlers::load(&self.call.info, previous);
                 meta::set(&mut object, "resourceVersion", &event.object.version.to_string());
-                line("DELETED", out, |out| {
+                self.line("DELETED", out, |out| {
                     handlers::write_object(&self.call, &self.call.info, &object, self.form, out);
                 });
             }
@@ -262,7 +269,7 @@ impl Watch {
     }
 
     fn tell_stored(&self, kind: &str, stored: &Stored, out: &mut Vec<u8>) {
-        line(kind, out, |out| {
+        self.line(kind, out, |out| {
             handlers::write_stored(&self.call, &self.call.info, stored, self.form, out);
         });
     }
@@ -282,7 +289,17 @@ impl Watch {
         if initial_end {
             object["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
-        line("BOOKMARK", out, |out| write_json(&object, out));
+        self.line("BOOKMARK", out, |out| write_json(&object, out));
+    }
+
+    /// Writes one line; `object` writes the object in it.
+    fn line(&self, kind: &str, out: &mut Vec<u8>, object: impl FnOnce(&mut Vec<u8>)) {
+        out.extend_from_slice(b"{\"type\":\"");
+        out.extend_from_slice(kind.as_bytes());
+        out.extend_from_slice(b"\",\"object\":");
+        object(out);
+        out.extend_from_slice(b"}\n");
+        self.told.fetch_add(1, Ordering::Relaxed);
     }
 
     fn plain_bookmark(&self) -> Bytes {
@@ -317,15 +334,6 @@ fn room<'a>(objects: impl Iterator<Item = &'a Arc<Stored>>) -> usize {
         }
     }
     room
-}
-
-/// Writes one line; `object` writes the object in it.
-fn line(kind: &str, out: &mut Vec<u8>, object: impl FnOnce(&mut Vec<u8>)) {
-    out.extend_from_slice(b"{\"type\":\"");
-    out.extend_from_slice(kind.as_bytes());
-    out.extend_from_slice(b"\",\"object\":");
-    object(out);
-    out.extend_from_slice(b"}\n");
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use super::{
     context::{App, Purpose},
-    serve::{ListenArgs, listen_and_merge, stopped},
+    serve::{AuditArgs, ListenArgs, listen_and_merge, stopped},
 };
 use crate::{
     client::{Place, Session},
@@ -34,6 +34,8 @@ use crate::{
 pub(crate) struct RunArgs {
     #[command(flatten)]
     listen: ListenArgs,
+    #[command(flatten)]
+    audit: AuditArgs,
     #[command(flatten)]
     metrics: MetricsArgs,
     /// Act on the objects of all namespaces, which is the default; --namespace restricts it to one
@@ -112,6 +114,7 @@ enum End {
 pub(crate) async fn run(app: &App, args: RunArgs) -> Result<(), CommandError> {
     let RunArgs {
         listen,
+        audit,
         metrics,
         all_namespaces,
         controllers: enabled,
@@ -141,12 +144,18 @@ pub(crate) async fn run(app: &App, args: RunArgs) -> Result<(), CommandError> {
     loop {
         let (mut session, paths) = app.connect(Purpose::WriteKubeconfig).await?;
         if session.server.is_some() {
+            audit.begin(app, &session)?;
             listen_and_merge(app, &mut session, &paths, listen).await?;
             // Whoever held the Lease in this state folder has died: the folder could be opened.
             lease::remove(&session.client)
                 .await
                 .map_err(|e| super::error::of_api("can't remove the lease of a process that has died", e))?;
         } else {
+            if audit.is_given() {
+                app.ui.warn(
+                    "--audit-log is for the API server in this program, which this process does not serve",
+                );
+            }
             check_installed(app, &session).await?;
         }
         let end = control(app, &session, &counts, serving.is_some(), &restriction).await;

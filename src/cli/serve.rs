@@ -1,11 +1,12 @@
 //! `serve`: the embedded API server alone, until interrupted. It runs no controllers.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Args;
 
 use super::context::{App, Purpose};
 use crate::{
+    apiserver::AuditLog,
     client::{Place, Session, Target, Why, embedded},
     error::{CommandError, ErrorKind},
     kubeconfig::{self, Management, Paths},
@@ -18,6 +19,8 @@ use crate::{
 pub(crate) struct ServeArgs {
     #[command(flatten)]
     listen: ListenArgs,
+    #[command(flatten)]
+    audit: AuditArgs,
 }
 
 /// Where the embedded server listens.
@@ -28,8 +31,40 @@ pub(crate) struct ListenArgs {
     pub(crate) listen: Option<SocketAddr>,
 }
 
+/// Where the embedded server tells what it is asked for.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct AuditArgs {
+    /// Write a line of JSON for each request (audit.k8s.io/v1, level Metadata) to the end of this file
+    #[arg(long, value_name = "FILE")]
+    audit_log: Option<PathBuf>,
+}
+
+impl AuditArgs {
+    /// Whether an audit log is asked for.
+    pub(crate) const fn is_given(&self) -> bool {
+        self.audit_log.is_some()
+    }
+
+    /// Begins the audit log, if this process has the server and a log is asked for.
+    pub(crate) fn begin(&self, app: &App, session: &Session) -> Result<(), CommandError> {
+        let (Some(path), Some(server)) = (&self.audit_log, &session.server) else {
+            return Ok(());
+        };
+        let ui = app.ui.clone();
+        let log = AuditLog::open(path, move |why| ui.warn(why)).map_err(|source| {
+            let message = format!("can't write the audit log {}", path.display());
+            CommandError::new(ErrorKind::Failed, message)
+                .caused_by(source)
+                .hinted("name another file: --audit-log FILE")
+        })?;
+        server.audit_to(log);
+        app.ui.say(&format!("Audit log in {}", path.display()));
+        Ok(())
+    }
+}
+
 pub(crate) async fn run(app: &App, args: ServeArgs) -> Result<(), CommandError> {
-    let ServeArgs { listen } = args;
+    let ServeArgs { listen, audit } = args;
     let (chosen, _, paths) = app.choose(Purpose::WriteKubeconfig)?;
     let target = if chosen.is_embedded() {
         chosen
@@ -47,6 +82,7 @@ pub(crate) async fn run(app: &App, args: ServeArgs) -> Result<(), CommandError> 
     };
     let mut session = app.connect_to(target, &paths, Purpose::WriteKubeconfig).await?;
     app.prepare(&session).await?;
+    audit.begin(app, &session)?;
     listen_and_merge(app, &mut session, &paths, listen).await?;
     stopped().await;
     app.ui.say("Stopping.");

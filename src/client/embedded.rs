@@ -21,7 +21,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use crate::{
     apiserver::{
-        OpenError, Server,
+        AuditLog, OpenError, Server,
         auth::Tokens,
         tls::{TlsError, TlsMaterial},
     },
@@ -133,14 +133,7 @@ pub async fn open(dir: &Path, clock: Arc<dyn Clock>) -> Result<Opened, EmbeddedE
     let mut begun = Instant::now();
     let mut last_holder = None;
     loop {
-        let mut lock = fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(dir.join("lock"))
-            .map_err(failed)?;
+        let mut lock = lock_file(dir).map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => {
                 let holder = Holder {
@@ -200,7 +193,58 @@ pub async fn open(dir: &Path, clock: Arc<dyn Clock>) -> Result<Opened, EmbeddedE
     }
 }
 
+/// A state folder that no process serves, held so that none begins to.
+pub struct Unserved(File);
+
+impl std::fmt::Debug for Unserved {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Unserved").field(&self.0).finish()
+    }
+}
+
+/// Holds a state folder that no process serves, without opening the state. Others wait until this is dropped.
+///
+/// # Errors
+/// Another process holds it, or it is none.
+pub fn hold(dir: &Path) -> Result<Unserved, EmbeddedError> {
+    let failed = |source| EmbeddedError::Folder {
+        dir: dir.to_owned(),
+        source,
+    };
+    let mut lock = lock_file(dir).map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => {
+            let holder = Holder {
+                pid: Some(std::process::id()),
+                address: None,
+            };
+            write_holder(&mut lock, &holder).map_err(failed)?;
+            Ok(Unserved(lock))
+        }
+        Err(TryLockError::WouldBlock) => Err(EmbeddedError::Held {
+            dir: dir.to_owned(),
+            pid: read_holder(&mut lock).pid,
+        }),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+fn lock_file(dir: &Path) -> io::Result<File> {
+    fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(dir.join("lock"))
+}
+
 impl Embedded {
+    /// Tells all requests from now on to an audit log.
+    pub fn audit_to(&self, log: AuditLog) {
+        self.server.audit_to(log);
+    }
+
     /// Returns a client that needs no socket.
     pub fn client(&self) -> Client {
         self.server.client()
@@ -285,6 +329,11 @@ impl Embedded {
                 task.abort();
             }
         }
+        let server = self.server.clone();
+        // It waits for the thread that writes.
+        tokio::task::spawn_blocking(move || server.close_audit_log())
+            .await
+            .ok();
     }
 
     /// Returns the kubeconfig entry of the server, or that of a hollow cluster which lives on it.

@@ -129,13 +129,22 @@ impl Server {
     /// # Errors
     /// The user may not do it.
     pub(crate) fn authorize(&self, user: &UserInfo, what: &RequestInfo) -> Result<(), ApiError> {
-        let decision = self.decide(user, what);
-        if decision.allowed {
+        self.decide(user, what).into_result(user, what)
+    }
+}
+
+impl Decision {
+    /// Refuses what is not allowed, in the words of kube-apiserver.
+    ///
+    /// # Errors
+    /// It is not allowed.
+    pub(crate) fn into_result(self, user: &UserInfo, what: &RequestInfo) -> Result<(), ApiError> {
+        if self.allowed {
             return Ok(());
         }
         let mut why = refusal(user, what);
-        if !decision.reason.is_empty() {
-            why = format!("{why}: {}", decision.reason);
+        if !self.reason.is_empty() {
+            why = format!("{why}: {}", self.reason);
         }
         Err(ApiError::not_allowed(
             &what.group,

@@ -11,6 +11,7 @@ use super::super::authorize::nodes::restriction::{self, Write};
 use super::super::authorize::{escalation, signers};
 use super::super::builtin::{Part, ResourceInfo, ScalePaths};
 use super::super::conversion::is_stored_as_it_should;
+use super::super::front::visit::Named;
 use super::super::object::meta;
 use super::super::schema::FieldError;
 use super::super::ssa::{self, Manager};
@@ -153,7 +154,12 @@ pub(crate) async fn create(call: &Call) -> Result<Response, ApiError> {
     check_namespace(call, &mut object)?;
     track(call, Target::MAIN, &options.manager, None, &mut object);
     let made = create_object(call, object, &options).await?;
-    Ok(render::answer_left(call, 201, &made, form))
+    let mut response = render::answer_left(call, 201, &made, form);
+    if let Left::Stored(stored) = &made {
+        let name = Named(stored.key.name.to_string());
+        response.extensions_mut().insert(name);
+    }
+    Ok(response)
 }
 
 /// Makes an object that has been read and whose fields have their managers.

@@ -26,7 +26,10 @@ fn builder() -> Builder {
     builder
 }
 
-fn unreadable(file: &Path, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> OpenError {
+pub(super) fn unreadable(
+    file: &Path,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> OpenError {
     OpenError::Unreadable {
         file: file.display().to_string(),
         source: source.into(),
@@ -87,12 +90,7 @@ pub(super) fn create(file: &Path) -> Result<(), OpenError> {
 /// of it changes.
 pub(super) fn open(file: &Path, each: impl FnMut(Stored)) -> Result<(Database, Content), OpenError> {
     let failed = |error: io::Error| unreadable(file, error);
-    let handle = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(file)
-        .map_err(failed)?;
-    lock(file, handle.try_lock())?;
+    let handle = locked(file)?;
     let (database, overlay, content) = look(file, &handle, each)?;
     if let Some(flaw) = content.flaws.first() {
         let more = content.flaws.len() - 1;
@@ -111,6 +109,25 @@ pub(super) fn open(file: &Path, each: impl FnMut(Stored)) -> Result<(Database, C
     }
     overlay.release().map_err(failed)?;
     Ok((database, content))
+}
+
+/// Opens a file that no other process has open.
+fn locked(file: &Path) -> Result<File, OpenError> {
+    let handle = OpenOptions::new().read(true).write(true).open(file);
+    let handle = handle.map_err(|error| unreadable(file, error))?;
+    lock(file, handle.try_lock())?;
+    Ok(handle)
+}
+
+/// Reads a file and leaves it as it is. Returns also how far the note says that it goes, and its length.
+pub(super) fn inspect(
+    file: &Path,
+    each: impl FnMut(Stored),
+) -> Result<(Content, Option<u64>, u64), OpenError> {
+    let handle = locked(file)?;
+    let bytes = handle.metadata().map_err(|error| unreadable(file, error))?.len();
+    let (_database, _overlay, content) = look(file, &handle, each)?;
+    Ok((content, Note::read(file), bytes))
 }
 
 /// Says that a file lacks writes which were answered.

@@ -9,6 +9,7 @@
 mod crash_tests;
 mod file;
 mod format;
+pub(crate) mod offline;
 mod overlay;
 mod state;
 mod stored;
@@ -16,7 +17,8 @@ mod uid;
 mod writer;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
 use std::thread::JoinHandle;
 
@@ -30,6 +32,9 @@ use self::stored::Draft;
 pub(crate) use self::stored::{Key, Labels, Stored};
 pub(crate) use self::uid::Uid;
 use self::writer::{Request, Writer};
+
+/// What the file is called in its folder.
+pub const FILE: &str = "state.redb";
 
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +129,10 @@ struct Inner {
     state: Arc<RwLock<State>>,
     queue: Mutex<Option<mpsc::Sender<Request>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// Whether the last transaction could not be written.
+    failing: Arc<AtomicBool>,
+    /// The file, if there is one.
+    file: Option<PathBuf>,
 }
 
 impl Inner {
@@ -159,17 +168,18 @@ impl Store {
             dir: dir.display().to_string(),
             source,
         })?;
-        let (writer, state) = Writer::open(&dir.join("state.redb"), history)?;
-        Ok(Self::start(writer, state, seed()?))
+        let file = dir.join(FILE);
+        let (writer, state) = Writer::open(&file, history)?;
+        Ok(Self::start(writer, state, seed()?, Some(file)))
     }
 
     /// Makes a store that is gone when it is dropped.
     pub(crate) fn in_memory(seed: Vec<(Key, Value)>, history: History) -> Self {
         let (writer, state) = Writer::in_memory(history);
-        Self::start(writer, state, seed)
+        Self::start(writer, state, seed, None)
     }
 
-    fn start(mut writer: Writer, state: State, seed: Vec<(Key, Value)>) -> Self {
+    fn start(mut writer: Writer, state: State, seed: Vec<(Key, Value)>, file: Option<PathBuf>) -> Self {
         let state = Arc::new(RwLock::new(state));
         let seeds = seed.into_iter().map(|(key, object)| {
             let (reply, _) = oneshot::channel();
@@ -182,6 +192,7 @@ impl Store {
         });
         writer.serve(&state, seeds.collect());
         let (queue, requests) = mpsc::channel();
+        let failing = writer.failing();
         let shared = Arc::clone(&state);
         let thread = std::thread::Builder::new()
             .name("apiserver-store".to_owned())
@@ -191,7 +202,21 @@ impl Store {
             state,
             queue: Mutex::new(Some(queue)),
             thread: Mutex::new(thread),
+            failing,
+            file,
         }))
+    }
+
+    /// Says whether writes succeed, as far as that is known: the last one did, and the store is open.
+    pub(crate) fn can_write(&self) -> bool {
+        let queue = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.is_some() && !self.0.failing.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many bytes the file has, if there is one.
+    pub(crate) fn file_bytes(&self) -> Option<u64> {
+        let file = self.0.file.as_ref()?;
+        Some(std::fs::metadata(file).ok()?.len())
     }
 
     /// Closes the file. Blocks until what was asked for is written. Later writes fail.
@@ -318,6 +343,11 @@ impl Store {
     }
 
     /// Returns how many objects each resource has.
+    pub(crate) fn counts(&self) -> Vec<(Arc<str>, usize)> {
+        self.read(State::counts)
+    }
+
+    /// Returns how many objects a resource has.
     pub(crate) fn count(&self, resource: &str) -> usize {
         self.read(|s| s.count(resource))
     }

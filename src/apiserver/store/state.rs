@@ -463,6 +463,12 @@ impl State {
         all.map(|objects| objects.named.len()).sum()
     }
 
+    pub(super) fn counts(&self) -> Vec<(Arc<str>, usize)> {
+        let all = self.resources.iter();
+        all.map(|(name, resource)| (Arc::clone(name), resource.count))
+            .collect()
+    }
+
     pub(super) fn count(&self, resource: &str) -> usize {
         self.resources.get(resource).map_or(0, |r| r.count)
     }

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
@@ -53,6 +54,8 @@ pub(super) struct Writer {
     fresh: VecDeque<(Instant, Weak<Stored>)>,
     /// When there will be something to tidy up.
     tidy_at: Option<Instant>,
+    /// Whether the last transaction could not be written.
+    failing: Arc<AtomicBool>,
 }
 
 impl Writer {
@@ -98,7 +101,13 @@ impl Writer {
             packer,
             fresh: VecDeque::new(),
             tidy_at: None,
+            failing: Arc::default(),
         }
+    }
+
+    /// Returns what tells whether the last transaction could not be written.
+    pub(super) fn failing(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.failing)
     }
 
     /// Serves requests until nobody can send any more.
@@ -174,12 +183,14 @@ impl Writer {
             && let Err(error) = commit(database, &accepted)
         {
             let reason: Arc<str> = error.to_string().into();
+            self.failing.store(true, Ordering::Relaxed);
             tracing::error!(error = %reason, "cannot write the state");
             for write in accepted {
                 write.reply.send(Err(WriteError::Disk(Arc::clone(&reason)))).ok();
             }
             return;
         }
+        self.failing.store(false, Ordering::Relaxed);
         if let Some(last) = accepted.last() {
             self.note.write(last.stored.version);
         }

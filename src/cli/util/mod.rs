@@ -1,7 +1,9 @@
-//! `util`: writes the files that are generated from this program, or checks that they have not drifted; makes an image of it.
+//! `util`: writes the files that are generated from this program, or checks that they have not drifted; makes an image of it; tends
+//! the state of the embedded API server.
 
 mod docs;
 mod image;
+mod state;
 
 use std::{
     fs,
@@ -29,6 +31,8 @@ pub(crate) enum UtilCommand {
     /// Write the manual pages
     Man(GenerateArgs),
     Image(image::ImageArgs),
+    #[command(subcommand)]
+    State(state::StateCommand),
 }
 
 #[derive(Debug, Args)]
@@ -55,6 +59,7 @@ pub(crate) fn run(app: &App, command: UtilCommand) -> Result<(), CommandError> {
         ),
         UtilCommand::Man(args) => ("man", man()?, args),
         UtilCommand::Image(args) => return image::run(app, args),
+        UtilCommand::State(command) => return state::run(app, command),
     };
     let GenerateArgs { dir, check } = args;
     match (dir, check) {

@@ -2,7 +2,6 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `text` | Prometheus' text format, and histograms |
 //! | `queue` | what waits and what is worked on |
 //! | `objects` | numbers about Machines and their sets, worked out when they are asked for |
 //! | `requests` | a client that counts its requests |
@@ -14,7 +13,6 @@ mod objects;
 mod queue;
 mod requests;
 mod serve;
-mod text;
 
 use std::{
     collections::BTreeMap,
@@ -29,11 +27,9 @@ pub(crate) use queue::Waiting;
 pub use requests::counted;
 pub use serve::serve;
 
-use self::{
-    queue::Running,
-    text::{Histogram, Kind, Page},
-};
+use self::queue::Running;
 use super::world::World;
+use crate::prometheus::{Histogram, Kind, Page};
 
 /// Upper bounds of times of looks, in seconds (controller-runtime: `controller_runtime_reconcile_time_seconds`).
 const LOOK_SECONDS: &[f64] = &[

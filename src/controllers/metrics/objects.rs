@@ -5,16 +5,14 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use kube::{Resource, ResourceExt};
 
-use super::{
-    Metrics, Name, Operation, lock,
-    text::{Kind, Page},
-};
+use super::{Metrics, Name, Operation, lock};
 use crate::{
     api::{
         MACHINE_GROUP, VERSION, conditions,
         v1alpha1::{Machine, MachineHealthCheck, MachineSet, MachineSetStatus},
     },
     controllers::world::World,
+    prometheus::{Kind, Page},
 };
 
 /// Condition of a `MachineHealthCheck`: False while it holds still because too many machines are broken (`OpenShift`, Cluster API).

@@ -5,7 +5,8 @@ use std::{io, sync::Arc};
 use axum::{Router, http::StatusCode, http::header::CONTENT_TYPE, routing::get};
 use tokio::net::TcpListener;
 
-use super::{Metrics, text};
+use super::Metrics;
+use crate::prometheus;
 
 /// Serves until the process ends. `compatible` adds the families of `OpenShift`'s Machine API.
 ///
@@ -22,7 +23,12 @@ pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, compatible: boo
             }
         }
     };
-    let page = move || async move { ([(CONTENT_TYPE, text::CONTENT_TYPE)], metrics.render(compatible)) };
+    let page = move || async move {
+        (
+            [(CONTENT_TYPE, prometheus::CONTENT_TYPE)],
+            metrics.render(compatible),
+        )
+    };
     let router = Router::new()
         .route("/healthz", get(alive))
         .route("/livez", get(alive))

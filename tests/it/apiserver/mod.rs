@@ -15,6 +15,7 @@ mod conversions;
 mod corners;
 mod custom;
 mod fleet_kinds;
+mod front;
 mod hooks;
 mod kinds;
 mod machine_kinds;

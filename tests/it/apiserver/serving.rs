@@ -7,27 +7,33 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use kube::api::{PostParams, WatchEvent, WatchParams};
 use kube::{Api, Client};
-use machinectl::apiserver::Server;
 use machinectl::apiserver::auth::{Tokens, UserInfo};
 use machinectl::apiserver::tls::TlsMaterial;
+use machinectl::apiserver::{Options, Server};
 use machinectl::time::{Clock, SystemClock};
 use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
+use tokio_rustls::client::TlsStream;
 
 use super::{code, configmap};
 
-struct Served {
-    address: std::net::SocketAddr,
-    tls: TlsMaterial,
+pub(super) struct Served {
+    pub(super) address: std::net::SocketAddr,
+    pub(super) tls: TlsMaterial,
     stop: oneshot::Sender<()>,
     ended: tokio::task::JoinHandle<std::io::Result<()>>,
-    server: Server,
+    pub(super) server: Server,
 }
 
 async fn serve(dir: &Path) -> Served {
+    serve_with(dir, Options::default()).await
+}
+
+pub(super) async fn serve_with(dir: &Path, options: Options) -> Served {
     rustls::crypto::ring::default_provider().install_default().ok();
-    let server = Server::open(&dir.join("state"), Arc::new(SystemClock))
+    let server = Server::open_with(&dir.join("state"), Arc::new(SystemClock), options)
         .await
         .unwrap();
     let keys = dir.join("state").join(machinectl::apiserver::KEYS);
@@ -53,7 +59,7 @@ async fn serve(dir: &Path) -> Served {
 }
 
 impl Served {
-    async fn client(&self, user: Value) -> Client {
+    pub(super) async fn client(&self, user: Value) -> Client {
         use base64::Engine;
         let encode = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
         let mut user = user;
@@ -68,12 +74,40 @@ impl Served {
         });
         let kubeconfig = kube::config::Kubeconfig::from_yaml(&kubeconfig.to_string()).unwrap();
         let options = kube::config::KubeConfigOptions::default();
-        Client::try_from(
-            kube::Config::from_custom_kubeconfig(kubeconfig, &options)
-                .await
-                .unwrap(),
-        )
-        .unwrap()
+        let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &options)
+            .await
+            .unwrap();
+        // Each answer is told as it comes.
+        config.default_retry = false;
+        Client::try_from(config).unwrap()
+    }
+}
+
+impl Served {
+    /// A connection without anything on it yet.
+    pub(super) async fn connect(&self, protocol: &[u8]) -> TlsStream<TcpStream> {
+        let mut roots = rustls::RootCertStore::empty();
+        let pem = self.tls.ca_cert.as_bytes();
+        roots
+            .add(rustls::pki_types::CertificateDer::from_pem_slice(pem).unwrap())
+            .unwrap();
+        let mut config = rustls::ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![protocol.to_vec()];
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        let socket = TcpStream::connect(self.address).await.unwrap();
+        connector
+            .connect("localhost".try_into().unwrap(), socket)
+            .await
+            .unwrap()
+    }
+
+    /// Stops serving, and closes the state.
+    pub(super) async fn end(self) {
+        self.stop.send(()).unwrap();
+        self.ended.await.unwrap().unwrap();
+        self.server.stop().await;
     }
 }
 
@@ -245,21 +279,7 @@ async fn both_versions_of_http_are_spoken() {
     let dir = tempfile::tempdir().unwrap();
     let served = serve(dir.path()).await;
     for (offered, expected) in [(&b"h2"[..], "h2"), (b"http/1.1", "http/1.1")] {
-        let mut roots = rustls::RootCertStore::empty();
-        let pem = served.tls.ca_cert.as_bytes();
-        roots
-            .add(rustls::pki_types::CertificateDer::from_pem_slice(pem).unwrap())
-            .unwrap();
-        let mut config = rustls::ClientConfig::builder()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![offered.to_vec()];
-        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-        let socket = tokio::net::TcpStream::connect(served.address).await.unwrap();
-        let stream = connector
-            .connect("localhost".try_into().unwrap(), socket)
-            .await
-            .unwrap();
+        let stream = served.connect(offered).await;
         let agreed = stream
             .get_ref()
             .1

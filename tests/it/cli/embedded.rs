@@ -27,15 +27,19 @@ pub(super) struct Serving(Child);
 
 impl Serving {
     pub(super) fn start(home: &Home, command: &str) -> Self {
+        Self::start_with(home, &[command])
+    }
+
+    pub(super) fn start_with(home: &Home, command: &[&str]) -> Self {
         let mut child = home
-            .command(&[command])
+            .command(command)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let ready = lines.any(|line| line.unwrap().contains("API server ready at"));
-        assert!(ready, "{command} ended before it was ready");
+        assert!(ready, "{command:?} ended before it was ready");
         // Somebody has to go on reading, or the program could not write.
         std::thread::spawn(move || lines.for_each(drop));
         Self(child)

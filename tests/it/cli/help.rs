@@ -39,6 +39,10 @@ const COMMANDS: &[&[&str]] = &[
     &["version"],
     &["util"],
     &["util", "crds"],
+    &["util", "state"],
+    &["util", "state", "check"],
+    &["util", "state", "compact"],
+    &["util", "state", "export"],
 ];
 
 #[test]

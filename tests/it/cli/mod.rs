@@ -15,6 +15,7 @@ pub(crate) mod metrics;
 mod moves;
 mod rollout;
 pub(crate) mod run;
+mod state;
 
 use std::{
     fmt::Write as _,

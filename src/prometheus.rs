@@ -7,11 +7,11 @@ use std::{
 };
 
 /// The content type of the format.
-pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What a family of samples is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// It only grows, and begins anew with the process.
     Counter,
     /// It goes up and down.
@@ -32,29 +32,29 @@ impl Kind {
 
 /// A page that is being written. A family's head comes before its samples; a family without samples has no head.
 #[derive(Debug, Default)]
-pub(super) struct Page {
+pub(crate) struct Page {
     out: String,
     name: String,
     head: Option<(Kind, &'static str)>,
 }
 
 /// Names and values of labels.
-pub(super) type Labels<'a> = &'a [(&'a str, &'a str)];
+pub(crate) type Labels<'a> = &'a [(&'a str, &'a str)];
 
 impl Page {
     /// Begins a family.
-    pub(super) fn family(&mut self, name: impl Into<String>, kind: Kind, help: &'static str) {
+    pub(crate) fn family(&mut self, name: impl Into<String>, kind: Kind, help: &'static str) {
         self.name = name.into();
         self.head = Some((kind, help));
     }
 
     /// Writes one sample of the present family.
-    pub(super) fn sample(&mut self, labels: Labels<'_>, value: impl std::fmt::Display) {
+    pub(crate) fn sample(&mut self, labels: Labels<'_>, value: impl std::fmt::Display) {
         self.line("", labels, None, value);
     }
 
     /// Writes a histogram of the present family.
-    pub(super) fn histogram(&mut self, labels: Labels<'_>, histogram: &Histogram) {
+    pub(crate) fn histogram(&mut self, labels: Labels<'_>, histogram: &Histogram) {
         let mut sum = 0;
         for (bound, count) in histogram.bounds.iter().zip(&histogram.counts) {
             sum += count.load(Ordering::Relaxed);
@@ -67,7 +67,7 @@ impl Page {
     }
 
     /// Returns the page.
-    pub(super) fn finish(self) -> String {
+    pub(crate) fn finish(self) -> String {
         self.out
     }
 
@@ -107,7 +107,7 @@ fn escape(out: &mut String, text: &str) {
 
 /// How long things took, in seconds.
 #[derive(Debug)]
-pub(super) struct Histogram {
+pub(crate) struct Histogram {
     bounds: &'static [f64],
     /// Observations between the bound before and this one.
     counts: Vec<AtomicU64>,
@@ -118,7 +118,7 @@ pub(super) struct Histogram {
 
 impl Histogram {
     /// Makes one with upper bounds in seconds, which rise.
-    pub(super) fn new(bounds: &'static [f64]) -> Self {
+    pub(crate) fn new(bounds: &'static [f64]) -> Self {
         Self {
             bounds,
             counts: bounds.iter().map(|_| AtomicU64::new(0)).collect(),
@@ -128,7 +128,7 @@ impl Histogram {
     }
 
     /// Takes in one observation.
-    pub(super) fn observe(&self, took: Duration) {
+    pub(crate) fn observe(&self, took: Duration) {
         let seconds = took.as_secs_f64();
         let place = self.bounds.partition_point(|bound| *bound < seconds);
         self.counts
@@ -139,8 +139,14 @@ impl Histogram {
         self.micros.fetch_add(micros, Ordering::Relaxed);
     }
 
+    /// How many observations there were.
+    pub(crate) fn count(&self) -> u64 {
+        let counts = self.counts.iter().chain([&self.above]);
+        counts.map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
     /// All observations together.
-    pub(super) fn sum(&self) -> Duration {
+    pub(crate) fn sum(&self) -> Duration {
         Duration::from_micros(self.micros.load(Ordering::Relaxed))
     }
 }

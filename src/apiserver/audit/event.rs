@@ -1,0 +1,319 @@
+//! One event of the audit log, in the form of `audit.k8s.io/v1` at the level Metadata: who asked for what, and what became of it.
+//! It must not hold anything of the body of a request or an answer.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use http::request::Parts;
+use http::{HeaderMap, header};
+use serde::Serialize;
+
+use super::super::auth::UserInfo;
+use super::super::authorize::Decision;
+use super::super::request::RequestInfo;
+use crate::time::Timestamp;
+
+/// Bytes of a user agent that are kept (kube-apiserver: `maxUserAgentLength`).
+const AGENT: usize = 1024;
+
+/// When in the life of a request something is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) enum Stage {
+    /// A watch has begun.
+    ResponseStarted,
+    /// All is over.
+    ResponseComplete,
+}
+
+/// One event.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Event {
+    kind: &'static str,
+    api_version: &'static str,
+    level: &'static str,
+    #[serde(rename = "auditID")]
+    id: String,
+    stage: Stage,
+    #[serde(rename = "requestURI")]
+    uri: String,
+    verb: String,
+    user: User,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    impersonated_user: Option<User>,
+    #[serde(rename = "sourceIPs", skip_serializing_if = "Vec::is_empty")]
+    sources: Vec<String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    user_agent: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    object_ref: Option<ObjectRef>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_status: Option<Answer>,
+    request_received_timestamp: String,
+    stage_timestamp: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: BTreeMap<&'static str, String>,
+}
+
+#[derive(Debug, Clone, Default, Serialize)]
+struct User {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    username: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    uid: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    groups: Vec<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    extra: BTreeMap<String, Vec<String>>,
+}
+
+impl From<&UserInfo> for User {
+    fn from(user: &UserInfo) -> Self {
+        Self {
+            username: user.name.clone(),
+            uid: user.uid.clone(),
+            groups: user.groups.clone(),
+            extra: user.extra.clone(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ObjectRef {
+    resource: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    namespace: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    name: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    api_group: String,
+    api_version: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    subresource: String,
+}
+
+#[derive(Debug, Clone, Default, Serialize)]
+struct Answer {
+    metadata: Empty,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    status: &'static str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    message: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    reason: &'static str,
+    code: u16,
+}
+
+#[derive(Debug, Clone, Default, Serialize)]
+struct Empty {}
+
+/// Why a request failed: what its `Status` says.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure {
+    pub(crate) reason: &'static str,
+    pub(crate) message: String,
+}
+
+impl Event {
+    /// Begins an event with what a request says of itself.
+    pub(crate) fn new(
+        id: String,
+        what: &RequestInfo,
+        parts: &Parts,
+        peer: Option<IpAddr>,
+        now: Timestamp,
+    ) -> Self {
+        let object_ref = what.is_resource.then(|| ObjectRef {
+            resource: what.resource.clone(),
+            namespace: what.namespace.clone(),
+            name: what.name.clone(),
+            api_group: what.group.clone(),
+            api_version: what.version.clone(),
+            subresource: what.subresource.clone(),
+        });
+        let uri = parts.uri.path_and_query();
+        Self {
+            kind: "Event",
+            api_version: "audit.k8s.io/v1",
+            level: "Metadata",
+            id,
+            stage: Stage::ResponseComplete,
+            uri: uri.map_or_else(String::new, ToString::to_string),
+            verb: what.verb.clone(),
+            user: User::default(),
+            impersonated_user: None,
+            sources: sources(&parts.headers, peer),
+            user_agent: agent(&parts.headers),
+            object_ref,
+            response_status: None,
+            request_received_timestamp: micros(now),
+            stage_timestamp: String::new(),
+            annotations: BTreeMap::new(),
+        }
+    }
+
+    /// Notes who asks.
+    pub(crate) fn asked_by(&mut self, user: &UserInfo) {
+        self.user = user.into();
+    }
+
+    /// Notes as whom he acts, if that is somebody else.
+    pub(crate) fn acts_as(&mut self, user: &UserInfo) {
+        self.impersonated_user = Some(user.into());
+    }
+
+    /// Notes whether he may, and why.
+    pub(crate) fn decided(&mut self, decision: &Decision) {
+        let word = if decision.allowed { "allow" } else { "forbid" };
+        self.annotations
+            .insert("authorization.k8s.io/decision", word.to_owned());
+        self.annotations
+            .insert("authorization.k8s.io/reason", decision.reason.clone());
+    }
+
+    /// Notes what a new object is called, which its path does not say.
+    pub(crate) fn named(&mut self, name: &str) {
+        if let Some(object) = &mut self.object_ref
+            && object.name.is_empty()
+        {
+            name.clone_into(&mut object.name);
+        }
+    }
+
+    /// Notes what was answered. What a refused Secret broke may stand in the message, so that is left out.
+    pub(crate) fn answered(&mut self, code: u16, failure: Option<&Failure>) {
+        let is_secret = self.object_ref.as_ref().is_some_and(|o| o.resource == "secrets");
+        let mut answer = Answer {
+            code,
+            ..Answer::default()
+        };
+        if let Some(failure) = failure {
+            answer.status = "Failure";
+            answer.reason = failure.reason;
+            if !is_secret {
+                answer.message.clone_from(&failure.message);
+            }
+        }
+        self.response_status = Some(answer);
+    }
+
+    /// Notes that the client has gone before it was answered.
+    pub(crate) fn given_up(&mut self) {
+        if self.response_status.is_none() {
+            self.response_status = Some(Answer {
+                status: "Success",
+                message: "Connection closed early".to_owned(),
+                code: 200,
+                ..Answer::default()
+            });
+        }
+    }
+
+    /// Notes how far the request is.
+    pub(crate) fn at(&mut self, stage: Stage, now: Timestamp) {
+        self.stage = stage;
+        self.stage_timestamp = micros(now);
+    }
+}
+
+fn micros(moment: Timestamp) -> String {
+    moment.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
+}
+
+fn agent(headers: &HeaderMap) -> String {
+    let text = headers
+        .get(header::USER_AGENT)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
+    // A header that is text has one byte a character.
+    match text.get(..AGENT) {
+        Some(begin) if text.len() > AGENT => format!("{begin}...TRUNCATED"),
+        _ => text.to_owned(),
+    }
+}
+
+/// The addresses a request came over, the client's first, as far as proxies say and the last of them is known.
+fn sources(headers: &HeaderMap, peer: Option<IpAddr>) -> Vec<String> {
+    let text = |name: &str| {
+        headers
+            .get(name)
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or_default()
+    };
+    let mut all: Vec<IpAddr> = text("x-forwarded-for")
+        .split(',')
+        .filter_map(|part| part.trim().parse().ok())
+        .collect();
+    if let Ok(real) = text("x-real-ip").trim().parse()
+        && !all.contains(&real)
+    {
+        all.push(real);
+    }
+    if let Some(peer) = peer
+        && all.last() != Some(&peer)
+    {
+        all.push(peer);
+    }
+    all.iter().map(ToString::to_string).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(uri: &str, headers: &[(&'static str, &str)]) -> Event {
+        let mut request = http::Request::get(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        let what = RequestInfo::of(
+            &parts.method,
+            parts.uri.path(),
+            parts.uri.query().unwrap_or_default(),
+        );
+        let now = "2026-01-02T03:04:05.678901Z".parse().unwrap();
+        let mut event = Event::new("an-id".to_owned(), &what, &parts, Some([10, 0, 0, 7].into()), now);
+        event.at(Stage::ResponseComplete, now);
+        event
+    }
+
+    #[test]
+    fn an_event_is_written_as_kube_apiserver_writes_it() {
+        let mut event = event(
+            "/apis/apps/v1/namespaces/n/deployments?limit=5",
+            &[("user-agent", "kubectl"), ("x-forwarded-for", "1.2.3.4, nobody")],
+        );
+        event.asked_by(&UserInfo::new("joe", "", vec!["dev".to_owned()]));
+        event.decided(&Decision {
+            allowed: true,
+            reason: String::new(),
+        });
+        event.answered(200, None);
+        let expected = r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"an-id","stage":"ResponseComplete","requestURI":"/apis/apps/v1/namespaces/n/deployments?limit=5","verb":"list","user":{"username":"joe","groups":["dev","system:authenticated"]},"sourceIPs":["1.2.3.4","10.0.0.7"],"userAgent":"kubectl","objectRef":{"resource":"deployments","namespace":"n","apiGroup":"apps","apiVersion":"v1"},"responseStatus":{"metadata":{},"code":200},"requestReceivedTimestamp":"2026-01-02T03:04:05.678901Z","stageTimestamp":"2026-01-02T03:04:05.678901Z","annotations":{"authorization.k8s.io/decision":"allow","authorization.k8s.io/reason":""}}"#;
+        assert_eq!(serde_json::to_string(&event).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_a_secret_broke_is_not_told() {
+        let failure = Failure {
+            reason: "Invalid",
+            message: "it is hunter2".to_owned(),
+        };
+        let mut secret = event("/api/v1/namespaces/n/secrets/s", &[]);
+        secret.answered(422, Some(&failure));
+        let text = serde_json::to_string(&secret).unwrap();
+        assert!(text.contains("Invalid") && !text.contains("hunter2"), "{text}");
+        let mut other = event("/api/v1/namespaces/n/configmaps/s", &[]);
+        other.answered(422, Some(&failure));
+        assert!(serde_json::to_string(&other).unwrap().contains("hunter2"));
+    }
+
+    #[test]
+    fn long_user_agents_are_cut() {
+        let long = "x".repeat(AGENT + 1);
+        let event = event("/api", &[("user-agent", &long)]);
+        assert_eq!(event.user_agent.len(), AGENT + "...TRUNCATED".len());
+    }
+}
