@@ -60,7 +60,8 @@ async fn route(server: &Server, parts: Parts, body: Body) -> Result<Response, Ap
     match path::parse(text) {
         Target::Resource(path) if proto::wanted(accept_of(&parts.headers)) => {
             let query = Query(path::query(parts.uri.query().unwrap_or_default()));
-            let is_watch = parts.method == Method::GET && query.flag("watch").unwrap_or(false);
+            let is_watch =
+                parts.method == Method::GET && (path.watches || query.flag("watch").unwrap_or(false));
             let response = resource(server, path, user, parts, body)
                 .await
                 .unwrap_or_else(IntoResponse::into_response);
@@ -228,7 +229,11 @@ async fn resource(
             ApiError::no_such_path()
         });
     }
-    let query = Query(path::query(parts.uri.query().unwrap_or_default()));
+    let mut query = Query(path::query(parts.uri.query().unwrap_or_default()));
+    if path.watches {
+        query.0.retain(|(key, _)| key != "watch");
+        query.0.push(("watch".to_owned(), "true".to_owned()));
+    }
     let body = axum::body::to_bytes(body, BODY_LIMIT)
         .await
         .map_err(|error| body_error(&error))?;
@@ -277,6 +282,7 @@ fn fits(info: &Arc<ResourceInfo>, path: &ResourcePath) -> bool {
     };
     let subresource = match path.subresource.as_str() {
         "" => true,
+        _ if path.watches => false,
         "status" => info.status,
         "scale" => info.scale.is_some(),
         other => info.subresources.iter().any(|s| s.name == other),
@@ -311,6 +317,9 @@ async fn dispatch(call: &Arc<Call>, method: &Method) -> Result<Response, ApiErro
             };
         }
         _ => return handlers::other(call, method).await,
+    }
+    if call.path.watches && *method != Method::GET {
+        return Err(ApiError::method_not_allowed());
     }
     let named = !call.path.name.is_empty();
     match (method.as_str(), named) {

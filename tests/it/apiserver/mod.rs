@@ -14,6 +14,7 @@ mod fleet_kinds;
 mod kinds;
 mod machine_kinds;
 mod moved;
+mod named;
 mod objects;
 mod owners;
 mod patches;
