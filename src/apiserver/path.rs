@@ -29,6 +29,8 @@ pub(crate) struct ResourcePath {
     pub(crate) name: String,
     /// What follows the name: empty, or `status`, `scale`, `log` ...
     pub(crate) subresource: String,
+    /// Whether the path itself asks for a watch, as paths did before there was a parameter for it.
+    pub(crate) watches: bool,
 }
 
 /// Takes a path (without the query) apart.
@@ -45,6 +47,10 @@ pub(crate) fn parse(path: &str) -> Target {
         _ => return Target::Other,
     };
     let (group, version) = (group.to_owned(), version.to_owned());
+    let (watches, rest) = match rest {
+        ["watch", rest @ ..] if !rest.is_empty() => (true, rest),
+        rest => (false, rest),
+    };
     let (namespace, resource, name, tail) = match rest {
         [] => return Target::Version { group, version },
         ["namespaces", name, sub @ ("status" | "finalize")] => ("", "namespaces", *name, vec![*sub]),
@@ -68,6 +74,7 @@ pub(crate) fn parse(path: &str) -> Target {
         resource: resource.to_owned(),
         name: name.to_owned(),
         subresource: tail.join("/"),
+        watches,
     })
 }
 

@@ -76,7 +76,8 @@ async fn route(server: &Server, visit: &mut Visit, parts: Parts, body: Body) -> 
     match path::parse(text) {
         Target::Resource(path) if proto::wanted(accept_of(&parts.headers)) => {
             let query = Query(path::query(parts.uri.query().unwrap_or_default()));
-            let is_watch = parts.method == Method::GET && query.flag("watch").unwrap_or(false);
+            let is_watch =
+                parts.method == Method::GET && (path.watches || query.flag("watch").unwrap_or(false));
             let response = resource(server, visit, path, user, parts, body)
                 .await
                 .unwrap_or_else(IntoResponse::into_response);
@@ -273,7 +274,11 @@ async fn resource(
             ApiError::no_such_path()
         });
     }
-    let query = Query(path::query(parts.uri.query().unwrap_or_default()));
+    let mut query = Query(path::query(parts.uri.query().unwrap_or_default()));
+    if path.watches {
+        query.0.retain(|(key, _)| key != "watch");
+        query.0.push(("watch".to_owned(), "true".to_owned()));
+    }
     visit.is_served = true;
     let body = tokio::time::timeout(
         server.0.options.limits.body,
@@ -327,6 +332,7 @@ fn fits(info: &Arc<ResourceInfo>, path: &ResourcePath) -> bool {
     };
     let subresource = match path.subresource.as_str() {
         "" => true,
+        _ if path.watches => false,
         "status" => info.status,
         "scale" => info.scale.is_some(),
         other => info.subresources.iter().any(|s| s.name == other),
@@ -361,6 +367,9 @@ async fn dispatch(call: &Arc<Call>, method: &Method) -> Result<Response, ApiErro
             };
         }
         _ => return handlers::other(call, method).await,
+    }
+    if call.path.watches && *method != Method::GET {
+        return Err(ApiError::method_not_allowed());
     }
     let named = !call.path.name.is_empty();
     match (method.as_str(), named) {

@@ -194,6 +194,7 @@ impl Watch {
             && let Some(stored) = self.initial.pop_front()
         {
             self.tell_stored("ADDED", &stored, &mut out);
+            self.columns_are_told();
         }
         if self.initial.is_empty() && self.mark_initial {
             self.mark_initial = false;
@@ -231,6 +232,9 @@ impl Watch {
             let namespace = &self.call.path.namespace;
             if namespace.is_empty() || *event.object.key.namespace == **namespace {
                 self.tell(&event, &mut out);
+                if !out.is_empty() {
+                    self.columns_are_told();
+                }
             }
             self.version = event.object.version;
         }
@@ -268,6 +272,13 @@ impl Watch {
         }
     }
 
+    /// Columns are told with the first object alone.
+    fn columns_are_told(&mut self) {
+        if let Form::Table(include) = self.form {
+            self.form = Form::Rows(include);
+        }
+    }
+
     fn tell_stored(&self, kind: &str, stored: &Stored, out: &mut Vec<u8>) {
         self.line(kind, out, |out| {
             handlers::write_stored(&self.call, &self.call.info, stored, self.form, out);
@@ -281,7 +292,7 @@ impl Watch {
             Form::Metadata | Form::MetadataList => {
                 json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1"})
             }
-            Form::Table(_) => {
+            Form::Table(_) | Form::Rows(_) => {
                 json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "columnDefinitions": [], "rows": []})
             }
         };

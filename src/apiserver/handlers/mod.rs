@@ -88,7 +88,7 @@ impl Call {
                 match form {
                     Form::Metadata | Form::MetadataList => true,
                     Form::Object => !self.info.custom,
-                    Form::Table(_) => false,
+                    Form::Table(_) | Form::Rows(_) => false,
                 }
             })
         } else {

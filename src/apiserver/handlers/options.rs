@@ -225,18 +225,18 @@ fn match_errors(
 ) -> Vec<FieldError> {
     const FIELD: &str = "resourceVersionMatch";
     let mut errors = Vec::new();
-    if initial.is_some() {
-        if !watch {
-            errors.push(FieldError::forbidden(
-                "sendInitialEvents",
-                "sendInitialEvents is forbidden for list",
-            ));
-        }
+    if watch && initial.is_some() {
         if matching != "NotOlderThan" {
             let detail = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
             errors.push(FieldError::forbidden(FIELD, detail));
         }
         return errors;
+    }
+    if initial.is_some() {
+        errors.push(FieldError::forbidden(
+            "sendInitialEvents",
+            "sendInitialEvents is forbidden for list",
+        ));
     }
     if matching.is_empty() {
         return errors;

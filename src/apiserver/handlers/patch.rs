@@ -85,6 +85,9 @@ fn apply(
         ));
     }
     check_applied(info, &applied)?;
+    if live.is_none() {
+        check_new(call, &applied)?;
+    }
     let api_version = info.api_version();
     let name = call.manager(&options.manager);
     let manager = Manager {
@@ -161,11 +164,34 @@ fn check_applied(info: &ResourceInfo, applied: &Value) -> Result<(), ApiError> {
             info.api_version()
         )));
     }
+    if applied
+        .get("kind")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .is_empty()
+    {
+        let name = full_name(applied);
+        let kind = format!("{}/{}, Kind=", info.group, info.version);
+        return Err(ApiError::plain_500(format!(
+            "failed to create typed patch object ({name}; {version}, Kind=): no corresponding type for {kind}"
+        )));
+    }
     let managed = applied.pointer("/metadata/managedFields");
     if managed.is_some_and(|m| !m.is_null() && m.as_array().is_none_or(|a| !a.is_empty())) {
         return Err(ApiError::bad_request("metadata.managedFields must be nil"));
     }
     Ok(())
+}
+
+/// Checks what is applied where nothing is: nobody can know the uid of an object that is yet to be made.
+fn check_new(call: &Call, applied: &Value) -> Result<(), ApiError> {
+    let uid = meta::text(applied, "uid");
+    if uid.is_empty() {
+        return Ok(());
+    }
+    let why =
+        format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
+    Err(ApiError::resource_conflict(&call.info, &call.path.name, &why))
 }
 
 /// Says why an apply was refused.

@@ -67,11 +67,15 @@ impl Token {
     }
 
     fn decode(text: &str) -> Result<Self, ApiError> {
-        let bad = |why: &str| ApiError::bad_request(format!("continue key is not valid: {why}"));
+        let bad = |why: &str| {
+            ApiError::bad_request(format!(
+                "invalid continue token: continue key is not valid: {why}"
+            ))
+        };
         let json = base64::engine::general_purpose::URL_SAFE_NO_PAD
             .decode(text.trim_end_matches('='))
-            .map_err(|e| bad(&e.to_string()))?;
-        let token: Self = serde_json::from_slice(&json).map_err(|e| bad(&e.to_string()))?;
+            .map_err(|e| bad(&base64_problem(text, &e)))?;
+        let token: Self = serde_json::from_slice(&json).map_err(|e| bad(&body::json_problem(&json, &e)))?;
         if token.rv == 0 {
             let why = format!("incorrect encoded start resourceVersion (version {})", token.v);
             return Err(bad(&why));
@@ -87,6 +91,15 @@ impl Token {
             .unwrap_or_default();
         (namespace, name) < (&*stored.key.namespace, &*stored.key.name)
     }
+}
+
+/// Says what is wrong with a text that should be base64, as Go does.
+fn base64_problem(text: &str, error: &base64::DecodeError) -> String {
+    let at = match error {
+        base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => *at,
+        _ => text.len(),
+    };
+    format!("illegal base64 data at input byte {at}")
 }
 
 /// One page of a list.
@@ -130,7 +143,7 @@ pub(crate) fn answer_page(call: &Call, page: &Page, form: Form) -> Result<Respon
                 }),
             )
         }
-        Form::Table(include) => {
+        Form::Table(include) | Form::Rows(include) => {
             let items: Vec<Value> = page.items.iter().map(|s| load(info, s)).collect();
             json_response(
                 200,
@@ -209,6 +222,11 @@ pub(crate) async fn page(call: &Call, options: &ListOptions) -> Result<Page, Api
     let namespace = (!call.path.namespace.is_empty()).then_some(call.path.namespace.as_str());
     let resource = info.storage_group_resource.as_str();
     let token = options.resume.as_deref().map(Token::decode).transpose()?;
+    if token.is_some() && options.version.is_some_and(|version| version > 0) {
+        return Err(ApiError::bad_request(
+            "specifying resource version is not allowed when using continue",
+        ));
+    }
     let current = store.version();
     let at = match (&token, options.version) {
         (Some(token), _) => u64::try_from(token.rv).ok(),

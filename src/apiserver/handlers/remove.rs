@@ -36,7 +36,23 @@ fn options(call: &Call) -> Result<DeleteOptions, ApiError> {
             "expected a DeleteOptions object in the body",
         ));
     }
+    if let Some(given) = &given {
+        check_kind(given)?;
+    }
     DeleteOptions::parse(&call.query, given.as_ref())
+}
+
+/// Refuses what says that it is something else than options.
+fn check_kind(given: &Value) -> Result<(), ApiError> {
+    let text = |field: &str| given.get(field).and_then(Value::as_str).unwrap_or_default();
+    let (kind, version) = (text("kind"), text("apiVersion"));
+    if matches!(kind, "" | "DeleteOptions") {
+        return Ok(());
+    }
+    let version = if version.is_empty() { "v1" } else { version };
+    Err(ApiError::bad_request(format!(
+        "no kind {kind:?} is registered for version {version:?} in scheme \"k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27\""
+    )))
 }
 
 /// DELETE on an object.

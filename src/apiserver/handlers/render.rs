@@ -20,6 +20,8 @@ pub(crate) enum Form {
     Object,
     /// As rows of a table.
     Table(table::Include),
+    /// As rows of a table whose columns are known.
+    Rows(table::Include),
     /// The metadata of one alone.
     Metadata,
     /// The metadata of all in a list alone.
@@ -91,19 +93,22 @@ pub(crate) fn write_object(call: &Call, info: &ResourceInfo, object: &Value, for
     match form {
         Form::Object => write_json(object, out),
         Form::Metadata | Form::MetadataList => write_json(&partial(object), out),
-        Form::Table(include) => {
+        Form::Table(include) | Form::Rows(include) => {
             let version = object
                 .pointer("/metadata/resourceVersion")
                 .and_then(Value::as_str)
                 .unwrap_or_default();
             let list_meta = json!({"resourceVersion": version});
-            let table = table::table(
+            let mut table = table::table(
                 info,
                 std::slice::from_ref(object),
                 &list_meta,
                 include,
                 call.server.now(),
             );
+            if matches!(form, Form::Rows(_)) {
+                table["columnDefinitions"] = Value::Null;
+            }
             write_json(&table, out);
         }
     }

@@ -333,7 +333,7 @@ pub(crate) fn check_name(call: &Call, object: &mut Value) -> Result<(), ApiError
     let given = meta::name(object);
     if given.is_empty() {
         let message = format!(
-            "the name of the object ({given} based on URL) was undeterminable: name must be provided"
+            "the name of the object ({wanted} based on URL) was undeterminable: name must be provided"
         );
         return Err(ApiError::bad_request(message));
     }

@@ -38,17 +38,15 @@ pub(crate) async fn definition(client: &Client) {
     send_json(client, "POST", path, &definition).await;
     namespace(client, "ready").await;
     let ready = http::Request::get(format!("{GADGETS}/ready/gadgets"));
-    while client
-        .request_text(ready_request(&ready))
-        .await
-        .is_err()
-    {
+    while client.request_text(ready_request(&ready)).await.is_err() {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
 }
 
 fn ready_request(like: &http::request::Builder) -> http::Request<Vec<u8>> {
-    http::Request::get(like.uri_ref().unwrap()).body(Vec::new()).unwrap()
+    http::Request::get(like.uri_ref().unwrap())
+        .body(Vec::new())
+        .unwrap()
 }
 
 pub(crate) async fn namespace(client: &Client, name: &str) {

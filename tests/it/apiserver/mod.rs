@@ -20,6 +20,7 @@ mod hooks;
 mod kinds;
 mod machine_kinds;
 mod moved;
+mod named;
 mod nodes;
 mod objects;
 mod owners;

@@ -331,7 +331,11 @@ async fn a_server_that_stops_ends_its_watches_and_frees_its_state() {
         "the watch ends"
     );
     // Not because it has run for its 200 seconds.
-    assert!(began.elapsed() < Duration::from_secs(100), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(100),
+        "{:?}",
+        began.elapsed()
+    );
     served.server.stop().await;
     let again = Server::open(&dir.path().join("state"), Arc::new(SystemClock))
         .await
