@@ -1,6 +1,7 @@
 //! One event of the audit log, in the form of `audit.k8s.io/v1` at the level Metadata: who asked for what, and what became of it.
 //! It must not hold anything of the body of a request or an answer.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -101,7 +102,7 @@ struct Answer {
     #[serde(skip_serializing_if = "String::is_empty")]
     message: String,
     #[serde(skip_serializing_if = "str::is_empty")]
-    reason: &'static str,
+    reason: Cow<'static, str>,
     code: u16,
 }
 
@@ -111,7 +112,7 @@ struct Empty {}
 /// Why a request failed: what its `Status` says.
 #[derive(Debug, Clone)]
 pub(crate) struct Failure {
-    pub(crate) reason: &'static str,
+    pub(crate) reason: Cow<'static, str>,
     pub(crate) message: String,
 }
 
@@ -190,7 +191,7 @@ impl Event {
         };
         if let Some(failure) = failure {
             answer.status = "Failure";
-            answer.reason = failure.reason;
+            answer.reason = failure.reason.clone();
             if !is_secret {
                 answer.message.clone_from(&failure.message);
             }
@@ -298,7 +299,7 @@ mod tests {
     #[test]
     fn what_a_secret_broke_is_not_told() {
         let failure = Failure {
-            reason: "Invalid",
+            reason: "Invalid".into(),
             message: "it is hunter2".to_owned(),
         };
         let mut secret = event("/api/v1/namespaces/n/secrets/s", &[]);

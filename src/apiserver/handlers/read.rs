@@ -75,7 +75,7 @@ impl Token {
         let json = base64::engine::general_purpose::URL_SAFE_NO_PAD
             .decode(text.trim_end_matches('='))
             .map_err(|e| bad(&base64_problem(text, &e)))?;
-        let token: Self = serde_json::from_slice(&json).map_err(|e| bad(&body::json_problem(&json, &e)))?;
+        let token: Self = serde_json::from_slice(&json).map_err(|e| bad(&super::json_problem(&json, &e)))?;
         if token.rv == 0 {
             let why = format!("incorrect encoded start resourceVersion (version {})", token.v);
             return Err(bad(&why));

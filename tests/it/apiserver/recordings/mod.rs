@@ -69,6 +69,7 @@ async fn replay(recordings: &Recordings, recording: &Recording) -> Vec<Found> {
             age: Duration::from_secs(3600),
             ..History::default()
         },
+        ..Options::default()
     };
     let server = Server::in_memory_with(Arc::new(SystemClock), options);
     let mut exchange = Exchange::begin(server.client(), recording.seed, &recordings.definition).await;
