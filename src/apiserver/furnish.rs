@@ -152,16 +152,16 @@ impl Server {
         }
     }
 
-    /// Furnishes all namespaces, when a state is opened.
-    pub(super) fn spawn_furnish_all(&self) {
-        let server = self.clone();
-        tokio::spawn(async move {
-            for namespace in server.store().list(NAMESPACES, None).1 {
-                if !namespace.deleting {
-                    server.furnish(&namespace.key.name).await;
-                    server.restore_root_ca(&namespace.key.name).await;
-                }
-            }
+    /// Furnishes all namespaces at once, when a state is opened. Mostly they are.
+    pub(super) async fn furnish_all(&self) {
+        if !self.0.options.controllers {
+            return;
+        }
+        let (_, namespaces) = self.store().list(NAMESPACES, None);
+        let all = namespaces.iter().map(|namespace| async {
+            self.restore_root_ca(&namespace.key.name).await;
+            self.furnish(&namespace.key.name).await;
         });
+        futures::future::join_all(all).await;
     }
 }

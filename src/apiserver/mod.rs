@@ -130,12 +130,8 @@ impl Default for Options {
 }
 
 /// Returns what is there from the start.
-fn seed(now: crate::time::Timestamp, options: &Options, authority: Option<&Authority>) -> Vec<(Key, Value)> {
+fn seed(now: crate::time::Timestamp) -> Vec<(Key, Value)> {
     let mut seed = namespaces::seed(now);
-    if options.controllers {
-        let namespaces = DEFAULT_NAMESPACES.iter();
-        seed.extend(namespaces.flat_map(|name| furnish::furniture(name, authority, now)));
-    }
     seed.extend(authorize::default_policy::seed(now));
     seed
 }
@@ -172,7 +168,8 @@ impl Server {
                     dir: keys.display().to_string(),
                     source: Box::new(source),
                 })?;
-                Ok(seed(clock.now(), &options, Some(authority.insert(made))))
+                authority = Some(made);
+                Ok(seed(clock.now()))
             })?;
             Ok(Self::new(store, clock, options, authority))
         });
@@ -181,6 +178,7 @@ impl Server {
             source: e.into(),
         })??;
         server.complete_policy().await;
+        server.furnish_all().await;
         server.resume();
         Ok(server)
     }
@@ -194,7 +192,14 @@ impl Server {
     pub fn in_memory_with(clock: Arc<dyn Clock>, options: Options) -> Self {
         let authority = Authority::in_memory(clock.now()).map_err(|error| tracing::error!(%error, "no keys"));
         let authority = authority.ok();
-        let store = Store::in_memory(seed(clock.now(), &options, authority.as_ref()), options.history);
+        let mut seed = seed(clock.now());
+        if options.controllers {
+            let namespaces = DEFAULT_NAMESPACES.iter();
+            seed.extend(
+                namespaces.flat_map(|name| furnish::furniture(name, authority.as_ref(), clock.now())),
+            );
+        }
+        let store = Store::in_memory(seed, options.history);
         Self::new(store, clock, options, authority)
     }
 
@@ -370,7 +375,6 @@ impl Server {
             return;
         }
         self.spawn_aggregate();
-        self.spawn_furnish_all();
         self.see_to_requests();
         for uid in self.store().absent_owners() {
             self.spawn_collect(uid);

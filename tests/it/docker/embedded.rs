@@ -109,15 +109,13 @@ impl Served {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+        // What it was about, and why it ended if it did.
         let log = try_docker(&[
             "exec",
             NODE,
-            "journalctl",
-            "-u",
-            "kubelet",
-            "-n",
-            "40",
-            "--no-pager",
+            "bash",
+            "-c",
+            "journalctl -u kubelet --no-pager | grep -E 'kubelet.*: [EF]' | tail -n 20",
         ])
         .1;
         panic!("not within two minutes: {what}\n{last}\n{log}");
@@ -216,6 +214,6 @@ async fn a_kubelet_joins_the_embedded_server_and_runs_pods() {
         .until(&format!("{pods}/bound"), "the bound pod is gone", Value::is_null)
         .await;
     let lease = format!("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{NODE}");
-    let lease = served.send("GET", &lease, &Value::Null).await.expect("a lease");
-    assert_eq!(lease["spec"]["holderIdentity"], NODE);
+    let holds = |lease: &Value| lease["spec"]["holderIdentity"] == NODE;
+    served.until(&lease, "the node has its lease", holds).await;
 }

@@ -104,6 +104,8 @@ pub(super) fn rows() -> Vec<Row> {
                 kind: "CertificateSigningRequest",
                 verbs: &["get", "patch", "update"],
             }],
+            // Kubelets call theirs by a hash, in letters of both cases.
+            name_rule: NameRule::PathSegment,
             hooks: Some(&hooks::plain::SigningRequest),
             ..Row::new(
                 (

@@ -64,6 +64,8 @@ fn state(home: &Home, place: &[&str]) -> BTreeMap<String, Value> {
         .unwrap()
         .iter()
         .filter(|item| item["metadata"]["namespace"] != "machinectl-system")
+        // Each server puts its own certificate into each namespace.
+        .filter(|item| item["metadata"]["name"] != "kube-root-ca.crt")
         .map(|item| {
             let metadata = &item["metadata"];
             (
