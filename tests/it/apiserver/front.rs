@@ -71,32 +71,61 @@ async fn outside(dir: &std::path::Path) -> (Served, Client) {
     (served, client)
 }
 
-/// Makes a test of each case for an embedded server behind its socket, and for a real one.
+/// Makes a test of each case for an embedded server behind its socket, and for a real one; those after `full:` need a newer one than the
+/// rig's.
 macro_rules! over_sockets {
-    ($lane:ident: $($name:ident),*) => {
+    (@real: $($name:ident),*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(&crate::apiserver::Place::kubernetes().await.client).await;
+            }
+        )*
+    };
+    ($($name:ident),*; full: $($full:ident),*) => {
         mod embedded {
-            $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $name() {
-                    let dir = tempfile::tempdir().unwrap();
-                    let (served, client) = super::outside(dir.path()).await;
-                    super::$name(&client).await;
-                    served.end().await;
-                }
-            )*
+            over_sockets!(@embedded: $($name,)* $($full),*);
         }
         mod kubernetes {
-            $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $name() {
-                    super::$name(&super::Place::kubernetes().await.client).await;
-                }
-            )*
+            over_sockets!(@real: $($name),*);
         }
+        mod full_cluster {
+            over_sockets!(@real: $($full),*);
+        }
+    };
+    (@embedded: $($name:ident),*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let dir = tempfile::tempdir().unwrap();
+                let (served, client) = super::outside(dir.path()).await;
+                super::$name(&client).await;
+                served.end().await;
+            }
+        )*
     };
 }
 
-over_sockets!(kubernetes: health_is_told_check_by_check, large_answers_are_compressed_for_who_asks, descriptions_are_compressed_for_who_asks, requests_are_counted_by_what_they_are);
+over_sockets!(
+    health_is_told_check_by_check,
+    large_answers_are_compressed_for_who_asks,
+    descriptions_are_compressed_for_who_asks;
+    full: requests_are_counted_by_what_they_are, requests_have_a_number
+);
+
+async fn requests_have_a_number(client: &Client) {
+    let given = Request::get("/version").header("Audit-ID", "my-own-id");
+    assert_eq!(
+        send(client, given, Vec::new()).await.header("audit-id"),
+        "my-own-id"
+    );
+    let (one, other) = (get(client, "/version").await, get(client, "/nonsense").await);
+    assert_eq!(
+        (one.header("audit-id").len(), other.header("audit-id").len()),
+        (36, 36)
+    );
+    assert_ne!(one.header("audit-id"), other.header("audit-id"));
+}
 
 async fn health_is_told_check_by_check(client: &Client) {
     for path in [
@@ -137,11 +166,7 @@ async fn health_is_told_check_by_check(client: &Client) {
     let warning =
         "warn: some health checks cannot be excluded: no matches for \"nonsense\"\nlivez check passed\n";
     assert!(text.ends_with(warning), "{text}");
-    let answer = get(client, "/livez/nonsense").await;
-    assert_eq!(
-        (answer.status.as_u16(), answer.text()),
-        (404, "404 page not found\n")
-    );
+    assert_eq!(get(client, "/livez/nonsense").await.status, 404);
 }
 
 async fn large_answers_are_compressed_for_who_asks(client: &Client) {
