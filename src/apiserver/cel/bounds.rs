@@ -20,6 +20,8 @@ const COUNTED: &str = "@counted";
 const TURN: &str = "@turn";
 /// Bytes of text that cost as much as one value.
 const TEXT: usize = 16;
+/// Comparisons of two values that cost as much as looking at one.
+const COMPARED: u64 = 4;
 /// What a regular expression costs beside its length and that of the text: it is compiled each time.
 const REGEX: u64 = 500;
 
@@ -164,7 +166,7 @@ fn product(name: &str, values: &[&dyn Val]) -> u64 {
         ("split", [text, ..]) => length(*text),
         ("distinct" | "sort", [list]) => length(*list).saturating_mul(length(*list)),
         // The first operand of `sets.contains` is the name `sets`, which has no value.
-        (_, [.., one, other]) => length(*one).saturating_mul(length(*other)) / TEXT as u64,
+        (_, [.., one, other]) => length(*one).saturating_mul(length(*other)) / COMPARED,
         _ => 1,
     }
 }
