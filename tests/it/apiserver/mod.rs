@@ -8,6 +8,7 @@
     reason = "the cases are functions that tests call"
 )]
 
+mod anything;
 mod corners;
 mod custom;
 mod fleet_kinds;
