@@ -9,8 +9,9 @@
 )]
 
 mod accounts;
-mod certificates;
 mod admission;
+mod anything;
+mod certificates;
 mod conversions;
 mod corners;
 mod custom;
