@@ -14,7 +14,7 @@ use super::super::status::{ApiError, bytes_response, json_response};
 use super::super::store::Stored;
 use super::super::table;
 use super::options::ListOptions;
-use super::{Call, Form, body, converts, load, render};
+use super::{Call, Form, converts, load, render};
 
 /// GET on an object.
 pub(crate) async fn get(call: &Call) -> Result<Response, ApiError> {

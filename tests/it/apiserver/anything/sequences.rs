@@ -444,7 +444,7 @@ mod kubernetes {
 
     async fn is_the_same(real: Client, steps: &[Step]) -> Result<(), TestCaseError> {
         let options = machinectl::apiserver::Options {
-            collect_garbage: false,
+            controllers: false,
             ..Default::default()
         };
         let server = Server::in_memory_with(std::sync::Arc::new(SystemClock), options);
