@@ -362,7 +362,12 @@ mod tests {
     const CONTENT: usize = 5000;
 
     fn server() -> Server {
-        Server::in_memory(Arc::new(crate::time::SystemClock))
+        // Nobody else makes objects.
+        let options = crate::apiserver::Options {
+            controllers: false,
+            ..Default::default()
+        };
+        Server::in_memory_with(Arc::new(crate::time::SystemClock), options)
     }
 
     async fn put(server: &Server, name: &str, on: &str, before: Option<u64>) -> u64 {
