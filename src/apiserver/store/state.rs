@@ -6,14 +6,13 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
 use super::stored::{Key, Place, Stored};
 use super::uid::Uid;
-use crate::pack::Packer;
 
 /// How many changes of each resource are remembered at least, for as long as [`History`] says. A watch that lags further behind must list
 /// again.
@@ -228,11 +227,13 @@ impl State {
         objects.flat_map(|o| o.named.iter().map(|n| &n.0))
     }
 
-    /// Puts an object in that was read from disk.
-    pub(super) fn load(&mut self, mut stored: Stored, packer: &mut Packer) {
+    /// Puts an object in that was read from disk, and returns it: it is not packed yet.
+    pub(super) fn load(&mut self, mut stored: Stored) -> Weak<Stored> {
         self.share(&mut stored);
-        stored.pack(packer);
-        self.insert(Arc::new(stored));
+        let stored = Arc::new(stored);
+        let loaded = Arc::downgrade(&stored);
+        self.insert(stored);
+        loaded
     }
 
     fn resource(&mut self, name: &Arc<str>) -> &mut Resource {

@@ -50,7 +50,7 @@ pub(super) struct Writer {
     note: Note,
     version: u64,
     packer: Packer,
-    /// What was written of late, the oldest first, and is not packed yet.
+    /// What was written or read from disk of late, the oldest first, and is not packed yet.
     fresh: VecDeque<(Instant, Weak<Stored>)>,
     /// When there will be something to tidy up.
     tidy_at: Option<Instant>,
@@ -63,11 +63,14 @@ impl Writer {
         if !file.exists() {
             create(file)?;
         }
-        let mut packer = Packer::new();
-        let mut state = State::new(0, history);
-        let (database, content) = open_file(file, |stored| state.load(stored, &mut packer))?;
+        let (mut state, mut loaded) = (State::new(0, history), Vec::new());
+        let (database, content) = open_file(file, |stored| loaded.push(state.load(stored)))?;
         state.begin(content.version);
-        let writer = Self::new(Some(database), Note::open(file), packer, &state);
+        let mut writer = Self::new(Some(database), Note::open(file), &state);
+        // Packing them takes longer than reading them, and nobody needs it for the first answer.
+        let now = Instant::now();
+        writer.fresh = loaded.into_iter().map(|stored| (now, stored)).collect();
+        writer.plan(None, now);
         writer.note.write(state.version);
         if content.format < FORMAT {
             writer.migrate(&state).map_err(|source| OpenError::Unreadable {
@@ -90,15 +93,15 @@ impl Writer {
     pub(super) fn in_memory(history: History) -> (Self, State) {
         // Nothing is read back from a store in memory, so there is no need for a database behind it.
         let state = State::new(1, history);
-        (Self::new(None, Note::none(), Packer::new(), &state), state)
+        (Self::new(None, Note::none(), &state), state)
     }
 
-    fn new(database: Option<Database>, note: Note, packer: Packer, state: &State) -> Self {
+    fn new(database: Option<Database>, note: Note, state: &State) -> Self {
         Self {
             database,
             note,
             version: state.version,
-            packer,
+            packer: Packer::new(),
             fresh: VecDeque::new(),
             tidy_at: None,
             failing: Arc::default(),
@@ -121,9 +124,12 @@ impl Writer {
                 Ok(first) => {
                     let mut batch = vec![first];
                     batch.extend(requests.try_iter().take(BATCH - 1));
+                    // As many as come, and some more: what was there at the start gets less, and nobody waits for all of it.
+                    let mut rounds = batch.len().div_ceil(PACKED_AT_ONCE) + 1;
                     self.serve(state, batch);
-                    while self.fresh.len() > MOST_FRESH {
+                    while self.fresh.len() > MOST_FRESH && rounds > 0 {
                         self.pack(Instant::now(), Duration::ZERO);
+                        rounds -= 1;
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => self.tidy(state, Instant::now()),
@@ -335,6 +341,48 @@ mod tests {
             writer.fresh.is_empty() && now < began + age + 2 * TIDY_EVERY && times < 12,
             "{times} times"
         );
+    }
+
+    #[test]
+    fn what_was_read_from_disk_is_packed_later_without_a_write_and_bit_by_bit_with_some() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("state.redb");
+        let count = MOST_FRESH + 10 * PACKED_AT_ONCE;
+        let made = |writer: &mut Writer, state: &RwLock<State>, names: std::ops::Range<usize>| {
+            let made = names.map(|n| request(&format!("thing-{n:05}"), Expect::Absent, Change::Put));
+            writer.serve(state, made.collect());
+        };
+        let (mut writer, state) = Writer::open(&file, History::default()).unwrap();
+        made(&mut writer, &RwLock::new(state), 0..count);
+        drop(writer);
+        let packed = |state: &RwLock<State>| {
+            let state = state.read().unwrap();
+            state
+                .list("things", None)
+                .iter()
+                .filter(|s| s.room() < s.size() / 2)
+                .count()
+        };
+
+        let (mut writer, state) = Writer::open(&file, History::default()).unwrap();
+        let state = RwLock::new(state);
+        assert_eq!(packed(&state), 0);
+        while let Some(at) = writer.tidy_at {
+            writer.tidy(&state, at);
+        }
+        assert!(packed(&state) >= count - 1);
+        drop(writer);
+
+        let (writer, state) = Writer::open(&file, History::default()).unwrap();
+        let state = RwLock::new(state);
+        let (queue, requests) = mpsc::channel();
+        queue
+            .send(request("another", Expect::Absent, Change::Put))
+            .unwrap();
+        drop(queue);
+        writer.run(&state, &requests);
+        let packed = packed(&state);
+        assert!(packed > 0 && packed <= 2 * PACKED_AT_ONCE, "{packed}");
     }
 
     #[test]
