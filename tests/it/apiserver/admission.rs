@@ -251,7 +251,7 @@ async fn a_refusal_is_told_as_the_webhook_says(place: Place) {
         message(create("plain").await),
         format!("{denied} without explanation")
     );
-    assert_eq!(code(create("plain").await), 403);
+    assert_eq!(code(create("plain").await), 400);
     assert_eq!(message(create("").await), format!("{denied}: no"));
     match create("code").await {
         Err(kube::Error::Api(status)) => {
@@ -328,7 +328,7 @@ async fn a_review_says_all_about_a_write(place: Place) {
     assert_eq!(changed["dryRun"], true);
     assert_eq!(
         (&changed["options"]["kind"], &changed["options"]["dryRun"]),
-        (&json!("PatchOptions"), &json!(["All"]))
+        (&json!("UpdateOptions"), &json!(["All"]))
     );
     end(&place, &["v"]).await;
 }
@@ -370,7 +370,7 @@ async fn removals_are_asked_about_one_by_one(place: Place) {
     );
     assert_eq!(last["options"]["kind"], "DeleteOptions");
     let all = maps.delete_collection(&gone, &ListParams::default()).await;
-    assert_eq!(code(all.map(|_| ())), 403);
+    assert_eq!(code(all.map(|_| ())), 400);
     assert_eq!(maps.get("held").await.unwrap().data.unwrap()["held"], "yes");
     end(&place, &["v"]).await;
 }
