@@ -21,7 +21,7 @@ use serde_json::{Map, Value, json};
 pub(crate) use self::configured::Configured;
 use self::configured::Registered;
 use super::builtin::ResourceInfo;
-use super::handlers::{Call, WriteKind, WriteOptions};
+use super::handlers::{Call, WriteOptions};
 use super::object::meta;
 use super::status::ApiError;
 
@@ -124,12 +124,12 @@ fn is_namespaces(info: &ResourceInfo) -> bool {
     info.group.is_empty() && info.plural == "namespaces"
 }
 
-/// Returns the options of a write as an object.
-fn options_of(call: &Call, write: &WriteOptions) -> Value {
-    let kind = match write.kind {
-        WriteKind::Create => "CreateOptions",
-        WriteKind::Update => "UpdateOptions",
-        WriteKind::Patch | WriteKind::Apply => "PatchOptions",
+/// Returns the options of a write as an object: those of what is done, which for a patch are not those that it came with.
+fn options_of(call: &Call, operation: Operation, write: &WriteOptions) -> Value {
+    let kind = match operation {
+        Operation::Create => "CreateOptions",
+        Operation::Update => "UpdateOptions",
+        Operation::Delete => "DeleteOptions",
     };
     let mut options = Map::new();
     options.insert("kind".to_owned(), kind.into());
@@ -141,9 +141,6 @@ fn options_of(call: &Call, write: &WriteOptions) -> Value {
         if let Some(value) = call.query.get(field).filter(|v| !v.is_empty()) {
             options.insert(field.to_owned(), value.into());
         }
-    }
-    if let Some(force) = call.query.flag("force") {
-        options.insert("force".to_owned(), force.into());
     }
     Value::Object(options)
 }
@@ -159,7 +156,7 @@ pub(crate) struct Asked<'a> {
 
 impl<'a> Asked<'a> {
     fn attributes(self) -> Attributes<'a> {
-        let options = options_of(self.call, self.options);
+        let options = options_of(self.call, self.operation, self.options);
         Attributes::of(self.call, self.operation, self.name, options)
     }
 

@@ -77,7 +77,7 @@ pub(super) async fn dispatch(
                 },
             };
             if let Some(changed) = changed {
-                object = Some(keep_managers(attributes, object.as_ref(), changed).await?);
+                object = Some(keep_managers(attributes, object.as_ref(), changed));
                 changed_any = true;
                 again.extend(asked.drain());
             }
@@ -228,15 +228,11 @@ fn decode(attributes: &Attributes<'_>, info: &ResourceInfo, patched: &mut Value)
 
 /// A webhook changes fields on behalf of whoever writes, so nobody becomes their manager; what it makes of the list of managers is taken
 /// if it makes sense.
-async fn keep_managers(
-    attributes: &Attributes<'_>,
-    before: Option<&Value>,
-    mut changed: Value,
-) -> Result<Value, ApiError> {
+fn keep_managers(attributes: &Attributes<'_>, before: Option<&Value>, mut changed: Value) -> Value {
     let managers = |object: &Value| meta::of(object).get("managedFields").cloned();
     let (was, is) = (before.and_then(managers), managers(&changed));
     if was == is {
-        return Ok(changed);
+        return changed;
     }
     let entries = is.as_ref().and_then(Value::as_array).cloned().unwrap_or_default();
     if let Err(why) = ssa::check_managed_fields(&entries) {
@@ -248,7 +244,7 @@ async fn keep_managers(
             None => meta::of_mut(&mut changed).remove("managedFields"),
         };
     }
-    Ok(changed)
+    changed
 }
 
 /// Asks a webhook.

@@ -144,7 +144,7 @@ impl Verdict {
         let (message, reason) = (text("message"), text("reason"));
         let code = self.result["code"].as_u64().and_then(|c| u16::try_from(c).ok());
         // A refusal is none if it says that all is well.
-        let code = code.filter(|c| (400..600).contains(c)).unwrap_or(403);
+        let code = code.filter(|c| (400..600).contains(c)).unwrap_or(400);
         let denied = format!("admission webhook {name:?} denied the request");
         let message = match (message.as_str(), reason.as_str()) {
             ("", "") => format!("{denied} without explanation"),
@@ -190,7 +190,7 @@ mod tests {
         let denied = "admission webhook \"w\" denied the request";
         assert_eq!(
             refusal(&Value::Null),
-            (403, format!("{denied} without explanation"))
+            (400, format!("{denied} without explanation"))
         );
         assert_eq!(
             refusal(&json!({"message": "no", "code": 422})),
@@ -198,7 +198,7 @@ mod tests {
         );
         assert_eq!(
             refusal(&json!({"reason": "Gone", "code": 200})),
-            (403, format!("{denied}: Gone"))
+            (400, format!("{denied}: Gone"))
         );
     }
 

@@ -39,10 +39,9 @@ pub(super) fn of_answer(code: u16, is_text: bool, body: &[u8]) -> CallError {
     CallError::new(match code {
         400 => "the server rejected our request for an unknown reason".to_owned(),
         401 => "the server has asked for the client to provide credentials".to_owned(),
-        403 => said.to_owned(),
+        403 | 406 => said.to_owned(),
         404 => "the server could not find the requested resource".to_owned(),
         405 => "the server does not allow this method on the requested resource".to_owned(),
-        406 => said.to_owned(),
         409 => "the server reported a conflict".to_owned(),
         415 => "the server was unable to respond with a content type that the client supports".to_owned(),
         422 => "the server rejected our request due to an error in our request".to_owned(),

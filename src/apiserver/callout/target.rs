@@ -148,7 +148,7 @@ impl Server {
     fn slice_of(&self, namespace: &str, service: &str, port_name: &str) -> Option<Place> {
         let (_, slices) = self.store().list(SLICES, Some(namespace));
         let own = slices.iter().filter(|s| s.labels.get(SLICE_OF) == Some(service));
-        let places = own.flat_map(|slice| {
+        let places = own.filter_map(|slice| {
             let slice = slice.value("discovery.k8s.io/v1", "EndpointSlice");
             let port = port_of(&slice["ports"], port_name);
             let ready = |endpoint: &&Value| endpoint["conditions"]["ready"] != false;

@@ -182,9 +182,8 @@ fn widths(format: &str) -> u64 {
             .collect();
         match digits.parse::<u64>() {
             Ok(width) if width < 1000 => cost += width,
-            Ok(_) => return u64::MAX,
             Err(_) if digits.is_empty() => {}
-            Err(_) => return u64::MAX,
+            Ok(_) | Err(_) => return u64::MAX,
         }
     }
     cost

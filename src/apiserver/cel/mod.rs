@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     fn run(source: &str) -> Result<CelValue, Problem> {
-        let program = Program::compile(source, &["self"]).unwrap();
+        let program = Program::compile(source, &["self"]).map_err(Problem::Failed)?;
         let numbers: Vec<u32> = (0..3000).collect();
         let this = json!({"list": numbers, "text": "x".repeat(100_000), "small": [1, 2, 3], "map": {"a": 1}});
         with_functions(|context| {

@@ -52,9 +52,8 @@ pub(crate) enum Validation {
 }
 
 /// Which options a request takes: their name in messages.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WriteKind {
-    #[default]
     Create,
     Update,
     /// Any patch but an apply patch.
@@ -65,7 +64,6 @@ pub(crate) enum WriteKind {
 /// The options of a write.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct WriteOptions {
-    pub(crate) kind: WriteKind,
     pub(crate) dry_run: bool,
     pub(crate) manager: String,
     pub(crate) validation: Validation,
@@ -110,7 +108,6 @@ impl WriteOptions {
         if errors.is_empty() {
             let dry_run = query.get("dryRun").is_some();
             Ok(Self {
-                kind,
                 dry_run,
                 manager,
                 validation,

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::{Place, cases, code, configmap, eventually, message};
 
 cases! {
-    policies_that_make_no_sense_are_refused,
     ; full:
+    policies_that_make_no_sense_are_refused,
     a_policy_denies_for_its_reason,
     variables_parameters_and_namespaces_are_known,
     what_cannot_be_evaluated_follows_the_failure_policy,

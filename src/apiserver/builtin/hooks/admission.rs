@@ -370,6 +370,7 @@ impl BuiltinHooks for PolicyBinding {
 
     fn validate(&self, new: &Value, _old: Option<&Value>) -> Vec<FieldError> {
         const ACTIONS: [&str; 3] = ["Audit", "Deny", "Warn"];
+        const PATH: &str = "spec.validationActions";
         let spec = &new["spec"];
         let mut errors = Vec::new();
         if text(spec, "policyName").is_empty() {
@@ -382,7 +383,6 @@ impl BuiltinHooks for PolicyBinding {
             errors.extend(check_matching(&spec["matchResources"], "spec.matchResources"));
         }
         let actions = list(spec, "validationActions");
-        const PATH: &str = "spec.validationActions";
         if actions.is_empty() {
             errors.push(FieldError::required(
                 PATH,
