@@ -161,8 +161,15 @@ impl Session {
             }
             Deed::Delete { right_uid } => {
                 let uid = if *right_uid { known.uid.as_str() } else { "another" };
-                let body = (!uid.is_empty()).then(|| json!({"preconditions": {"uid": uid}}));
-                self.send("DELETE", &with(&one, ""), "", body.as_ref()).await
+                // Where there is a body, the query does not count.
+                let mut body = json!({});
+                if !uid.is_empty() {
+                    body["preconditions"] = json!({ "uid": uid });
+                }
+                if step.dry_run {
+                    body["dryRun"] = json!(["All"]);
+                }
+                self.send("DELETE", &one, "", Some(&body)).await
             }
             Deed::DeleteAll => {
                 self.send("DELETE", &with(&all, "labelSelector=on%3Dv1"), "", None)
