@@ -27,6 +27,11 @@ pub(crate) async fn evict(call: &Call) -> Result<Response, ApiError> {
     WriteOptions::parse(&call.query, WriteKind::Create)?;
     let eviction = body::parse(call, "Eviction")?;
     let (info, path) = (&*call.info, &call.path);
+    if meta::name(&eviction) != path.name {
+        return Err(ApiError::bad_request(
+            "name in URL does not match name in Eviction object",
+        ));
+    }
     let stored = call
         .server
         .store()

@@ -444,7 +444,12 @@ mod kubernetes {
                 let kept = fields.iter().filter(|(key, _)| !VOLATILE.contains(&key.as_str()));
                 Value::Object(kept.map(|(key, value)| (key.clone(), bare(value))).collect())
             }
-            Value::Array(items) => items.iter().map(bare).collect(),
+            // v1.20 puts what is new in a list that is applied at its end, newer versions where it was said.
+            Value::Array(items) => {
+                let mut items: Vec<Value> = items.iter().map(bare).collect();
+                items.sort_by_key(Value::to_string);
+                Value::Array(items)
+            }
             other => other.clone(),
         }
     }
