@@ -373,7 +373,7 @@ proptest! {
 
     #[test]
     fn any_selector_is_answered(labels in "[ -~]{0,30}", fields in "[ -~]{0,30}", more in "[a-z=!<>(),. ]{0,30}", resume in "[A-Za-z0-9_=-]{0,30}") {
-        let encode = |text: &str| text.bytes().map(|b| format!("%{b:02X}")).collect::<String>();
+        let encode = |text: &str| text.bytes().map(|b| format!("%{b:02X}")).collect::<Vec<_>>().concat();
         let server = server();
         RUNTIME.block_on(async {
             answered(&server, "POST", CONFIGMAPS, "application/json", r#"{"metadata":{"name":"a","labels":{"a":"b"}}}"#).await?;
@@ -468,7 +468,7 @@ async fn what_is_very_deep_or_grows_when_it_is_read_is_refused() {
     let mut growing = "a0: &a0 x\n".to_owned();
     for n in 1..20 {
         let all = vec![format!("*a{}", n - 1); 10].join(", ");
-        growing.push_str(&format!("a{n}: &a{n} [{all}]\n"));
+        growing = format!("{growing}a{n}: &a{n} [{all}]\n");
     }
     let bodies = [
         ("application/json", deep("[", "]")),
