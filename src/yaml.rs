@@ -45,8 +45,36 @@ pub struct Document {
     pub line: usize,
 }
 
+/// How deep brackets may be open in a text. The parser takes time for each token and each bracket that is open there, and
+/// what nests deeper than 128 is refused anyway; what is quoted counts as well, so this leaves room.
+const DEPTH: usize = 1000;
+
+/// Refuses a text that would keep the parser busy for long.
+fn check_depth(text: &str) -> Result<(), YamlError> {
+    let mut depth = 0_usize;
+    for (line, content) in text.lines().enumerate() {
+        for byte in content.bytes() {
+            match byte {
+                b'[' | b'{' => depth += 1,
+                b']' | b'}' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            if depth > DEPTH {
+                return Err(YamlError {
+                    message: format!("exceeded max depth of {DEPTH}"),
+                    line: line + 1,
+                    column: 0,
+                    text: content.chars().take(80).collect(),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Reads all documents of a text. Empty documents are left out.
 pub fn documents(text: &str) -> Result<Vec<Document>, YamlError> {
+    check_depth(text)?;
     split(text)
         .into_iter()
         .map(|(line, part)| {
@@ -67,6 +95,7 @@ pub fn documents(text: &str) -> Result<Vec<Document>, YamlError> {
 
 /// Reads one document.
 pub fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
+    check_depth(text)?;
     serde_yaml::from_str(text).map_err(|e| YamlError::new(&e, text, 1))
 }
 
@@ -110,6 +139,17 @@ mod tests {
         let error = documents("a: 1\n---\nb:\n  c: [1, 2\n  d: 3\n").unwrap_err();
         assert!(error.line >= 4, "{error:?}");
         assert!(!error.text.is_empty(), "{error:?}");
+    }
+
+    #[test]
+    fn what_is_too_deep_is_refused_before_it_is_read() {
+        let error = from_str::<Value>(&format!("a: 1\nb: {}", "[".repeat(100_000))).unwrap_err();
+        assert_eq!(
+            (error.message.as_str(), error.line),
+            ("exceeded max depth of 1000", 2)
+        );
+        let many: Value = from_str(&"- [a]\n".repeat(2000)).unwrap();
+        assert_eq!(many.as_array().unwrap().len(), 2000);
     }
 
     #[test]

@@ -298,15 +298,10 @@ async fn resource(
         user,
         warnings: Mutex::default(),
     });
-    let is_head = parts.method == Method::HEAD;
-    let method = if is_head { Method::GET } else { parts.method };
-    let mut response = dispatch(&call, &method)
+    let mut response = dispatch(&call, &parts.method)
         .await
         .unwrap_or_else(IntoResponse::into_response);
     handlers::put_warnings(&call, &mut response);
-    if is_head {
-        *response.body_mut() = Body::empty();
-    }
     Ok(response)
 }
 

@@ -196,27 +196,21 @@ fn conflict(definition: &Value, registry: &Registry) -> Option<(&'static str, St
             })
     };
     let kind_taken = |wanted: &str| others.iter().any(|r| r.kind == wanted || r.list_kind == wanted);
-    if taken(name("plural")) {
-        return Some(("PluralConflict", in_use(name("plural"))));
-    }
-    if taken(name("singular")) {
-        return Some(("SingularConflict", in_use(name("singular"))));
-    }
+    let plural = taken(name("plural")).then(|| ("PluralConflict", in_use(name("plural"))));
+    let singular = taken(name("singular")).then(|| ("SingularConflict", in_use(name("singular"))));
     let short = definition
         .pointer("/spec/names/shortNames")
         .and_then(Value::as_array);
-    if let Some(wanted) = short
+    let short = short
         .into_iter()
         .flatten()
         .filter_map(Value::as_str)
         .find(|s| taken(s))
-    {
-        return Some(("ShortNamesConflict", in_use(wanted)));
-    }
-    if kind_taken(name("kind")) {
-        return Some(("KindConflict", in_use(name("kind"))));
-    }
-    kind_taken(name("listKind")).then(|| ("ListKindConflict", in_use(name("listKind"))))
+        .map(|wanted| ("ShortNamesConflict", in_use(wanted)));
+    let kind = kind_taken(name("kind")).then(|| ("KindConflict", in_use(name("kind"))));
+    let list = kind_taken(name("listKind")).then(|| ("ListKindConflict", in_use(name("listKind"))));
+    // Of several conflicts the last is told.
+    list.or(kind).or(short).or(singular).or(plural)
 }
 
 #[cfg(test)]

@@ -31,6 +31,11 @@ pub(crate) async fn evict(call: &Call) -> Result<Response, ApiError> {
     restriction::check(call, Write::Create(&eviction))?;
     let eviction = admitted(call, &write, "policy/v1", "Eviction", eviction).await?;
     let (info, path) = (&*call.info, &call.path);
+    if meta::name(&eviction) != path.name {
+        return Err(ApiError::bad_request(
+            "name in URL does not match name in Eviction object",
+        ));
+    }
     let stored = call
         .server
         .store()

@@ -173,7 +173,7 @@ fn check_applied(info: &ResourceInfo, applied: &Value) -> Result<(), ApiError> {
         let name = full_name(applied);
         let kind = format!("{}/{}, Kind=", info.group, info.version);
         return Err(ApiError::plain_500(format!(
-            "failed to create typed patch object ({name}; {version}, Kind=): no corresponding type for {kind}"
+            "failed to create typed patch object ({name}; {kind}): no corresponding type for {kind}"
         )));
     }
     let managed = applied.pointer("/metadata/managedFields");

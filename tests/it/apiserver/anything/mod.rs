@@ -1,5 +1,5 @@
 //! What holds for any requests at all: any sequence of sensible ones (`sequences`), and any one that makes no sense
-//! (`garbage`). Seeds of what once failed are kept in `proptest-regressions` beside this and tried first.
+//! (`garbage`). Seeds of what once failed are in `tests/proptest-regressions` and tried first.
 
 mod garbage;
 mod sequences;

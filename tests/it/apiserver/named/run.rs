@@ -143,12 +143,12 @@ impl Exchange {
         if made.code != 201 {
             return Err(format!("the kind was not made: {}", made.body));
         }
-        let served = Step {
+        let list = Step {
             request: "GET $THINGS".to_owned(),
             until: true,
             ..Step::default()
         };
-        self.asked(&served).await.map(drop)
+        self.asked(&list).await.map(drop)
     }
 
     /// Removes what does not lie in a namespace.

@@ -21,12 +21,11 @@ pub(super) fn filled(text: &str, names: &Names) -> String {
         let end = after
             .find(|c: char| !c.is_ascii_uppercase())
             .unwrap_or(after.len());
-        match names.get(&after[..end]) {
-            Some(value) => out.push_str(value),
-            None => {
-                out.push('$');
-                out.push_str(&after[..end]);
-            }
+        if let Some(value) = names.get(&after[..end]) {
+            out.push_str(value);
+        } else {
+            out.push('$');
+            out.push_str(&after[..end]);
         }
         rest = &after[end..];
     }
