@@ -100,7 +100,7 @@ pub(super) fn canonical(value: &Value) -> String {
 }
 
 fn mark(text: &str, namespace: &str) -> String {
-    static AGE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^\d+[smhd]$").unwrap());
+    static AGE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^(\d+[smhd]){1,2}$").unwrap());
     static UID: LazyLock<Regex> =
         LazyLock::new(|| Regex::new("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").unwrap());
     static SUFFIX: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(\bg-|Bad_)[a-z0-9]{5}\b").unwrap());
