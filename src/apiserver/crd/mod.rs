@@ -252,8 +252,8 @@ mod tests {
         accept(&mut second, &registry, Timestamp::UNIX_EPOCH);
         assert!(!has_condition(&second, "Established"));
         assert_eq!(
-            second["status"]["conditions"][0]["message"],
-            "\"x\" is already in use"
+            second["status"]["conditions"][0]["message"], "\"XList\" is already in use",
+            "of several the last is told"
         );
     }
 
