@@ -191,7 +191,7 @@ impl Event {
         };
         if let Some(failure) = failure {
             answer.status = "Failure";
-            answer.reason = failure.reason.clone();
+            answer.reason.clone_from(&failure.reason);
             if !is_secret {
                 answer.message.clone_from(&failure.message);
             }

@@ -221,7 +221,7 @@ async fn a_refusal_is_told_as_the_webhook_says(place: Place) {
         match object["data"]["how"].as_str().unwrap_or_default() {
             "plain" => {}
             "code" => {
-                answer["status"] = json!({"code": 418, "reason": "Teapot", "message": "short and stout"})
+                answer["status"] = json!({"code": 418, "reason": "Teapot", "message": "short and stout"});
             }
             "ok" => answer = json!({"allowed": true}),
             _ => answer["status"] = json!({"message": "no"}),

@@ -234,7 +234,7 @@ fn generation(kind: Kind, before: Option<&Value>, after: &Value) -> Option<i64> 
 }
 
 /// Fields with entries of their own.
-/// The ConfigMap that controllers put into each namespace.
+/// What controllers put into each namespace.
 const ROOT_CA: &str = "kube-root-ca.crt";
 const GROUPS: [&str; 5] = ["f:labels", "f:annotations", "f:finalizers", "f:data", "f:parts"];
 
