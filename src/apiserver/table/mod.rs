@@ -2,6 +2,7 @@
 //! columns of their definition. It must not choose objects or know HTTP.
 
 mod custom;
+mod jobs;
 mod pods;
 mod rows;
 mod workloads;

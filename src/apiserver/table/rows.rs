@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::builtin::ResourceInfo;
-use super::{created, pods, since, workloads};
+use super::{created, jobs, pods, since, workloads};
 use crate::time::Timestamp;
 
 /// Returns the cells of an object, one for each column but the name.
@@ -24,9 +24,13 @@ pub(super) fn cells(info: &ResourceInfo, item: &Value, now: Timestamp) -> Vec<Va
         "Deployment"
         | "DaemonSet"
         | "ReplicaSet"
+        | "ReplicationController"
         | "StatefulSet"
         | "ControllerRevision"
         | "PodDisruptionBudget" => workloads::cells(&info.kind, item, now),
+        "Job" => jobs::job(item, now),
+        "CronJob" => jobs::cron_job(item, now),
+        "Ingress" => ingress(item, now),
         "CustomResourceDefinition" | "Role" | "ClusterRole" => {
             vec![
                 item.pointer("/metadata/creationTimestamp")
@@ -50,6 +54,7 @@ pub(super) fn cells(info: &ResourceInfo, item: &Value, now: Timestamp) -> Vec<Va
             age(),
         ],
         "CSINode" => vec![length(item, "/spec/drivers"), age()],
+        "RuntimeClass" => vec![text(item, "/handler"), age()],
         "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => {
             vec![length(item, "/webhooks"), age()]
         }
@@ -280,6 +285,40 @@ pub(super) fn labels(labels: Option<&Value>) -> String {
         .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
         .collect::<Vec<_>>()
         .join(",")
+}
+
+fn ingress(item: &Value, now: Timestamp) -> Vec<Value> {
+    const SHOWN: usize = 3;
+    let hosts: Vec<&str> = list(item, "/spec/rules")
+        .map(|rule| str_at(rule, "/host"))
+        .filter(|host| !host.is_empty())
+        .collect();
+    let hosts = match hosts.len() {
+        0 => "*".to_owned(),
+        n if n > SHOWN => {
+            let shown: Vec<&str> = hosts.iter().take(SHOWN).copied().collect();
+            format!("{} + {} more...", shown.join(","), n - SHOWN)
+        }
+        _ => hosts.join(","),
+    };
+    let addresses: Vec<&str> = list(item, "/status/loadBalancer/ingress")
+        .map(|at| match str_at(at, "/ip") {
+            "" => str_at(at, "/hostname"),
+            ip => ip,
+        })
+        .collect();
+    let ports = if list(item, "/spec/tls").next().is_some() {
+        "80, 443"
+    } else {
+        "80"
+    };
+    vec![
+        or_none(str_at(item, "/spec/ingressClassName")),
+        hosts.into(),
+        addresses.join(",").into(),
+        ports.into(),
+        created(item, now),
+    ]
 }
 
 fn endpoints(item: &Value) -> Value {

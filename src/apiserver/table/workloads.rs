@@ -50,6 +50,15 @@ pub(super) fn cells(kind: &str, item: &Value, now: Timestamp) -> Vec<Value> {
                 selector(),
             ]
         }
+        "ReplicationController" => vec![
+            replicas.into(),
+            status("replicas").into(),
+            status("readyReplicas").into(),
+            age(),
+            containers,
+            images,
+            labels(item.pointer("/spec/selector")).into(),
+        ],
         "StatefulSet" => {
             vec![
                 format!("{}/{replicas}", status("readyReplicas")).into(),
@@ -90,8 +99,13 @@ pub(super) fn cells(kind: &str, item: &Value, now: Timestamp) -> Vec<Value> {
 }
 
 fn containers(item: &Value) -> [Value; 2] {
+    containers_of(item, "/spec/template")
+}
+
+/// Returns names and images of the containers of a template.
+pub(super) fn containers_of(item: &Value, template: &str) -> [Value; 2] {
     let all = |field: &str| {
-        let found: Vec<&str> = list(item, "/spec/template/spec/containers")
+        let found: Vec<&str> = list(item, &format!("{template}/spec/containers"))
             .filter_map(|c| c[field].as_str())
             .collect();
         found.join(",").into()
@@ -100,7 +114,7 @@ fn containers(item: &Value) -> [Value; 2] {
 }
 
 /// Returns a `LabelSelector` in the form that `-l` takes.
-fn selector(selector: Option<&Value>) -> String {
+pub(super) fn selector(selector: Option<&Value>) -> String {
     let Some(selector) = selector else {
         return String::new();
     };

@@ -5,6 +5,7 @@ pub(super) mod admission;
 pub(super) mod config;
 pub(super) mod definition;
 pub(super) mod event;
+pub(super) mod job;
 pub(super) mod lease;
 pub(super) mod namespace;
 pub(super) mod node;

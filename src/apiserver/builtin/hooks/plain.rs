@@ -5,11 +5,14 @@ use serde_json::{Value, json};
 use super::super::super::certificates::Request;
 use super::super::super::schema::FieldError;
 use super::super::BuiltinHooks;
+use super::super::meta::label_problems;
 
 pub(in super::super) struct Claim;
 pub(in super::super) struct Volume;
 pub(in super::super) struct StorageClass;
 pub(in super::super) struct SigningRequest;
+pub(in super::super) struct RuntimeClass;
+pub(in super::super) struct Ingress;
 
 /// Sets a field of an object that has it not.
 pub(super) fn default(object: &mut Value, field: &str, value: impl Into<Value>) {
@@ -78,6 +81,38 @@ impl BuiltinHooks for StorageClass {
     }
 }
 
+impl BuiltinHooks for Ingress {
+    fn prepare_create(&self, object: &mut Value) {
+        object["status"] = json!({"loadBalancer": {}});
+    }
+
+    fn validate(&self, new: &Value, _old: Option<&Value>) -> Vec<FieldError> {
+        let spec = &new["spec"];
+        let has_rules = spec["rules"].as_array().is_some_and(|rules| !rules.is_empty());
+        if spec["defaultBackend"].is_object() || has_rules {
+            return Vec::new();
+        }
+        let detail = "either `defaultBackend` or `rules` must be specified";
+        vec![FieldError::invalid("spec", Value::Null, detail)]
+    }
+}
+
+impl BuiltinHooks for RuntimeClass {
+    fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
+        let handler = new["handler"].as_str().unwrap_or_default();
+        let changed = old.is_some_and(|old| old["handler"] != new["handler"]);
+        let problems = if old.is_none() {
+            label_problems(handler)
+        } else if changed {
+            vec!["field is immutable".to_owned()]
+        } else {
+            Vec::new()
+        };
+        let invalid = |why| FieldError::invalid("handler", handler, why);
+        problems.into_iter().map(invalid).collect()
+    }
+}
+
 impl BuiltinHooks for SigningRequest {
     fn set_defaults(&self, object: &mut Value) {
         if let Some(spec) = object.get_mut("spec")
@@ -127,6 +162,19 @@ impl BuiltinHooks for SigningRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_handler_of_a_runtime_has_a_name_and_stays() {
+        let (runc, kata) = (json!({"handler": "runc"}), json!({"handler": "kata"}));
+        assert!(RuntimeClass.validate(&runc, None).is_empty());
+        assert!(RuntimeClass.validate(&runc, Some(&runc)).is_empty());
+        let told = |new: &Value, old| RuntimeClass.validate(new, old)[0].to_string();
+        assert!(
+            told(&json!({}), None).starts_with("handler: Invalid value: \"\": a lowercase RFC 1123 label")
+        );
+        let changed = told(&kata, Some(&runc));
+        assert_eq!(changed, "handler: Invalid value: \"kata\": field is immutable");
+    }
 
     #[test]
     fn defaults_fill_only_what_is_absent() {

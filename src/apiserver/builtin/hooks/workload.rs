@@ -1,7 +1,8 @@
-//! Rules of the workload kinds: `Deployment`, `DaemonSet`, `ReplicaSet`, `StatefulSet`.
+//! Rules of the workload kinds: `Deployment`, `DaemonSet`, `ReplicaSet`, `ReplicationController`, `StatefulSet`.
 
 use serde_json::{Value, json};
 
+use super::super::super::object::meta;
 use super::super::super::schema::FieldError;
 use super::super::BuiltinHooks;
 use super::plain::default;
@@ -10,6 +11,7 @@ use super::template;
 pub(in super::super) struct Deployment;
 pub(in super::super) struct DaemonSet;
 pub(in super::super) struct ReplicaSet;
+pub(in super::super) struct ReplicationController;
 pub(in super::super) struct StatefulSet;
 
 /// Fills in the template and then what `more` says of the spec.
@@ -68,6 +70,47 @@ impl BuiltinHooks for ReplicaSet {
 
     fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
         template::validate_workload(new, old)
+    }
+}
+
+impl BuiltinHooks for ReplicationController {
+    /// It selects what its template makes, unless it says otherwise.
+    fn set_defaults(&self, object: &mut Value) {
+        defaults(object, |spec| default(spec, "replicas", 1));
+        let labels = object.pointer("/spec/template/metadata/labels").cloned();
+        let Some(labels) = labels.filter(|labels| labels.as_object().is_some_and(|l| !l.is_empty())) else {
+            return;
+        };
+        default(&mut object["spec"], "selector", labels.clone());
+        let own = object.pointer("/metadata/labels").and_then(Value::as_object);
+        if own.is_none_or(serde_json::Map::is_empty) {
+            meta::of_mut(object).insert("labels".to_owned(), labels);
+        }
+    }
+
+    fn prepare_create(&self, object: &mut Value) {
+        object["status"] = json!({"replicas": 0});
+    }
+
+    fn validate(&self, new: &Value, _old: Option<&Value>) -> Vec<FieldError> {
+        let spec = &new["spec"];
+        let mut errors = Vec::new();
+        if let Some(replicas) = spec["replicas"].as_i64().filter(|n| *n < 0) {
+            let detail = "must be greater than or equal to 0";
+            errors.push(FieldError::invalid("spec.replicas", replicas, detail));
+        }
+        if spec["selector"].as_object().is_none_or(serde_json::Map::is_empty) {
+            errors.push(FieldError::required("spec.selector", ""));
+        }
+        if spec["template"].is_object() {
+            errors.extend(template::validate_spec(
+                &spec["template"]["spec"],
+                "spec.template.spec",
+            ));
+        } else {
+            errors.push(FieldError::required("spec.template", ""));
+        }
+        errors
     }
 }
 

@@ -3,9 +3,9 @@
 use super::super::{NameRule, Subresource, hooks, schemas};
 use super::{AGE, Row, Verbs};
 
-/// Returns the rows of leases, definitions, storage, certificates and priorities.
+/// Returns the rows of leases, definitions, storage, certificates, priorities, ingresses and runtimes.
 pub(super) fn rows() -> Vec<Row> {
-    use k8s_openapi::api::{certificates, coordination, scheduling, storage::v1 as s};
+    use k8s_openapi::api::{certificates, coordination, networking, node, scheduling, storage::v1 as s};
     vec![
         Row {
             columns: &["Holder|string||0|.spec.holderIdentity", AGE],
@@ -131,6 +131,33 @@ pub(super) fn rows() -> Vec<Row> {
                 ("scheduling.k8s.io", "v1", "PriorityClass", "priorityclasses"),
                 false,
                 schemas::of::<scheduling::v1::PriorityClass>,
+            )
+        },
+        Row {
+            short: &["ing"],
+            status: true,
+            columns: &[
+                "Class|string||0|.spec.ingressClassName",
+                "Hosts|string||0|Hosts that incoming requests are matched against before the ingress rule",
+                "Address|string||0|Address is a list containing ingress points for the load-balancer",
+                "Ports|string||0|Ports of TLS configurations that open",
+                AGE,
+            ],
+            generation: true,
+            hooks: Some(&hooks::plain::Ingress),
+            ..Row::new(
+                ("networking.k8s.io", "v1", "Ingress", "ingresses"),
+                true,
+                schemas::of::<networking::v1::Ingress>,
+            )
+        },
+        Row {
+            columns: &["Handler|string||0|.handler", AGE],
+            hooks: Some(&hooks::plain::RuntimeClass),
+            ..Row::new(
+                ("node.k8s.io", "v1", "RuntimeClass", "runtimeclasses"),
+                false,
+                schemas::of::<node::v1::RuntimeClass>,
             )
         },
     ]

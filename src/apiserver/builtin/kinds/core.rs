@@ -235,7 +235,69 @@ const EVENT_FIELDS: &[&str] = &[
 /// Returns the rows of what runs pods.
 pub(super) fn workloads() -> Vec<Row> {
     use k8s_openapi::api::apps::v1 as a;
+    use k8s_openapi::api::{batch::v1 as b, core::v1 as c};
     vec![
+        Row {
+            short: &["rc"],
+            categories: &["all"],
+            status: true,
+            columns: &[
+                "Desired|integer||0|.spec.replicas",
+                "Current|integer||0|.status.replicas",
+                "Ready|integer||0|.status.readyReplicas",
+                AGE,
+                TEMPLATE_COLUMNS_CONTAINERS,
+                TEMPLATE_COLUMNS_IMAGES,
+                TEMPLATE_SELECTOR,
+            ],
+            selectable: &["status.replicas"],
+            generation: true,
+            hooks: Some(&hooks::workload::ReplicationController),
+            ..Row::new(
+                ("", "v1", "ReplicationController", "replicationcontrollers"),
+                true,
+                schemas::of::<c::ReplicationController>,
+            )
+        },
+        Row {
+            categories: &["all"],
+            status: true,
+            columns: &[
+                "Status|string||0|Status of the job.",
+                "Completions|string||0|.status.succeeded",
+                "Duration|string||0|Time required to complete the job.",
+                AGE,
+                TEMPLATE_COLUMNS_CONTAINERS,
+                TEMPLATE_COLUMNS_IMAGES,
+                TEMPLATE_SELECTOR,
+            ],
+            generation: true,
+            hooks: Some(&hooks::job::Job),
+            ..Row::new(("batch", "v1", "Job", "jobs"), true, schemas::of::<b::Job>)
+        },
+        Row {
+            short: &["cj"],
+            categories: &["all"],
+            status: true,
+            columns: &[
+                "Schedule|string||0|.spec.schedule",
+                "Timezone|string||0|.spec.timeZone",
+                "Suspend|boolean||0|.spec.suspend",
+                "Active|integer||0|.status.active",
+                "Last Schedule|string||0|.status.lastScheduleTime",
+                AGE,
+                TEMPLATE_COLUMNS_CONTAINERS,
+                TEMPLATE_COLUMNS_IMAGES,
+                TEMPLATE_SELECTOR,
+            ],
+            generation: true,
+            hooks: Some(&hooks::job::CronJob),
+            ..Row::new(
+                ("batch", "v1", "CronJob", "cronjobs"),
+                true,
+                schemas::of::<b::CronJob>,
+            )
+        },
         Row {
             short: &["deploy"],
             categories: &["all"],
