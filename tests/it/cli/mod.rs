@@ -11,6 +11,7 @@ mod groups;
 mod help;
 mod images;
 mod killed;
+mod kubectl;
 pub(crate) mod metrics;
 mod moves;
 mod rollout;

@@ -67,10 +67,10 @@ fn until_running(home: &Home, namespace: &str) {
 }
 
 /// The embedded API server alone, in a process of its own.
-struct Server(std::process::Child);
+pub(super) struct Server(std::process::Child);
 
 impl Server {
-    fn start(home: &Home) -> Self {
+    pub(super) fn start(home: &Home) -> Self {
         let mut command = home.command(&["serve", "--embedded"]);
         let child = command
             .stdout(Stdio::null())
