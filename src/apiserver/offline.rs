@@ -170,7 +170,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         state(dir.path()).await;
         let contents = check(dir.path()).unwrap();
-        assert_eq!((contents.format, &contents.flaws), (2, &Vec::new()));
+        assert_eq!((contents.format, &contents.flaws), (3, &Vec::new()));
         assert!(
             contents.objects.contains(&("secrets".to_owned(), 1)),
             "{contents:?}"
@@ -188,7 +188,7 @@ mod tests {
         let map = exported
             .objects
             .iter()
-            .find(|o| o["kind"] == "ConfigMap")
+            .find(|o| o["kind"] == "ConfigMap" && o["metadata"]["name"] == "m")
             .unwrap();
         assert_eq!(
             (&map["apiVersion"], &map["data"]["a"]),
