@@ -16,7 +16,7 @@ const KUBELET_CLIENT: &str = "kubernetes.io/kube-apiserver-client-kubelet";
 const KUBELET_SERVING: &str = "kubernetes.io/kubelet-serving";
 
 /// A certificate request in Base64.
-pub(super) fn pkcs10(common_name: &str, organization: &str, names: &[&str], key: &KeyPair) -> String {
+pub(crate) fn pkcs10(common_name: &str, organization: &str, names: &[&str], key: &KeyPair) -> String {
     let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
     let mut params = CertificateParams::new(names).unwrap();
     params.distinguished_name = DistinguishedName::new();

@@ -3,8 +3,16 @@
 
 mod kubernetes {
     use std::process::{Command, Output};
+    use std::time::{Duration, Instant};
+
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
 
     use super::super::{Home, run::Server};
+    use crate::apiserver::certificates::pkcs10;
+
+    /// A server that takes longer for something never does it.
+    const PATIENCE: Duration = Duration::from_secs(60);
 
     const OBJECTS: &str = "\
 apiVersion: apps/v1
@@ -69,6 +77,19 @@ data: {a: '1'}
             let output = self.run(arguments);
             assert!(output.status.success(), "{}", self.tell(arguments, &output));
             String::from_utf8(output.stdout).unwrap()
+        }
+
+        /// Runs it until it prints something, and returns that.
+        fn until(&self, arguments: &[&str]) -> String {
+            let began = Instant::now();
+            loop {
+                let said = self.good(arguments);
+                if !said.is_empty() {
+                    return said;
+                }
+                assert!(began.elapsed() < PATIENCE, "{arguments:?} says nothing");
+                std::thread::sleep(Duration::from_millis(50));
+            }
         }
 
         /// Runs it; it must succeed and print this among other things.
@@ -218,6 +239,50 @@ data: {a: '1'}
                 // Older ones know other words for it.
                 let cascade = format!("--cascade={cascade}");
                 kubectl.says(&["delete", "deploy", name, &cascade], "deleted");
+            }
+        }
+    }
+
+    #[test]
+    fn certificates_are_approved_and_say_who_shows_them() {
+        for kubectl in Kubectl::all() {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let request = |name: &str| {
+                let text = pkcs10(name, "devs", &[], &key);
+                format!(
+                    "apiVersion: certificates.k8s.io/v1
+kind: CertificateSigningRequest
+metadata: {{name: {name}}}
+spec: {{signerName: kubernetes.io/kube-apiserver-client, request: {text}, usages: [client auth]}}
+"
+                )
+            };
+            kubectl
+                .home
+                .write("requests.yaml", &[request("joe"), request("eve")].join("---\n"));
+            kubectl.good(&["create", "-f", "requests.yaml"]);
+            kubectl.says(&["get", "csr", "joe"], "Pending");
+            kubectl.says(&["certificate", "deny", "eve"], "denied");
+            kubectl.says(&["get", "csr", "eve"], "Denied");
+            kubectl.says(&["certificate", "approve", "joe"], "approved");
+            let certificate = kubectl.until(&["get", "csr", "joe", "-o", "jsonpath={.status.certificate}"]);
+            let certificate = STANDARD.decode(certificate).unwrap();
+            kubectl
+                .home
+                .write("joe.crt", &String::from_utf8(certificate).unwrap());
+            kubectl.home.write("joe.key", &key.serialize_pem());
+            kubectl.good(&[
+                "config",
+                "set-credentials",
+                "joe",
+                "--client-certificate=joe.crt",
+                "--client-key=joe.key",
+            ]);
+            kubectl.fails(&["get", "nodes", "--user=joe"], 1, "User \"joe\" cannot list");
+            // Old ones can't ask who they are.
+            if kubectl.good(&["auth", "--help"]).contains("whoami") {
+                let who = kubectl.good(&["auth", "whoami", "--user=joe"]);
+                assert!(who.contains("joe") && who.contains("[devs system:authenticated]"), "{who}");
             }
         }
     }
