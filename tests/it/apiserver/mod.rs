@@ -11,7 +11,7 @@
 mod accounts;
 mod admission;
 mod anything;
-mod certificates;
+pub(crate) mod certificates;
 mod conversions;
 mod corners;
 mod custom;
