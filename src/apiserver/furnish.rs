@@ -6,7 +6,6 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::builtin::{Registry, ResourceInfo};
-use super::handlers::delete;
 use super::identity::Authority;
 use super::object::meta;
 use super::ssa::{self, Manager};
@@ -97,19 +96,11 @@ impl Server {
                 continue;
             };
             self.follow_up(&stored, false);
-            if !self.is_lived_in(namespace) {
-                // The namespace has begun to go meanwhile, and may not have seen this.
-                self.spawn_remove(stored);
-            }
         }
     }
 
-    fn spawn_remove(&self, stored: Arc<Stored>) {
-        let server = self.clone();
-        tokio::spawn(async move { delete::remove_in_background(&server, &stored).await });
-    }
-
-    fn is_lived_in(&self, namespace: &str) -> bool {
+    /// Says whether a namespace is there, and to stay.
+    pub(super) fn is_lived_in(&self, namespace: &str) -> bool {
         self.store()
             .get(NAMESPACES, "", namespace)
             .is_some_and(|namespace| !namespace.deleting)

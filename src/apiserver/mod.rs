@@ -95,6 +95,7 @@ struct Inner {
     nodes: authorize::nodes::Graph,
     /// None if the library makes no keys.
     authority: Option<Authority>,
+    gone: gc::Gone,
     callouts: Callouts,
     admission: Configured,
     in_flight: InFlight,
@@ -208,6 +209,7 @@ impl Server {
         let inner = Inner {
             rights: Rights::new(&store),
             nodes: authorize::nodes::Graph::default(),
+            gone: gc::Gone::default(),
             callouts: Callouts::default(),
             admission: Configured::new(&store),
             store,
@@ -302,12 +304,16 @@ impl Server {
             crd::accept(definition, &self.registry(), self.now());
         }
         let deleted = matches!(change, Change::Delete(_));
+        let before = self.store().get(&key.resource, &key.namespace, &key.name);
         // Handed over here, not in the task: writes happen in the order in which they are asked for.
         let written = self.store().begin(key, expect, change)?;
         let server = self.clone();
         let whole = tokio::spawn(async move {
             let stored = written.await?;
             server.follow(&stored, deleted).await;
+            if let Some(before) = before.filter(|_| server.0.options.controllers) {
+                server.wake_former_owners(&before, &stored);
+            }
             Ok(stored)
         });
         whole.await.unwrap_or(Err(WriteError::Closed))
@@ -352,6 +358,7 @@ impl Server {
             self.empty_definition_of(stored);
         } else {
             self.empty_if_definition(stored);
+            self.remove_if_homeless(stored);
         }
         if !self.0.options.controllers {
             return;

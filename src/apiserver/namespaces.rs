@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use super::builtin::ResourceInfo;
+use super::gc::{for_all, is_outrun};
 use super::handlers::delete;
 use super::object::meta;
 use super::status::ApiError;
@@ -55,48 +56,43 @@ impl Server {
     }
 
     async fn empty_namespace(&self, name: &str) {
-        let is_going = || self.store().get(NAMESPACES, "", name).is_some_and(|n| n.deleting);
-        if !is_going() {
+        let going = || self.store().get(NAMESPACES, "", name).filter(|n| n.deleting);
+        if going().is_none() {
             return;
         }
-        for object in self.store().in_namespace(name) {
-            if !object.deleting {
-                delete::remove_in_background(self, &object).await;
-            }
-        }
+        let content = self.store().in_namespace(name).into_iter();
+        for_all(content.filter(|o| !o.deleting), |object| async move {
+            delete::remove_in_background(self, &object).await;
+        })
+        .await;
         // Objects that wait for finalizers bring us here again when they go.
-        if self.store().in_namespace(name).is_empty() && is_going() {
-            self.finalize_namespace(name).await;
-        }
+        while let Some(stored) = going()
+            && self.store().count_in_namespace(name) == 0
+            && self.finalize_namespace(&stored).await
+        {}
     }
 
-    async fn finalize_namespace(&self, name: &str) {
-        while let Some(stored) = self.store().get(NAMESPACES, "", name) {
-            let mut namespace = stored.value("v1", "Namespace");
-            let finalizers = namespace
-                .pointer_mut("/spec/finalizers")
-                .and_then(Value::as_array_mut);
-            let left = finalizers.map_or(0, |list| {
-                list.retain(|f| f != CONTENT);
-                list.len()
-            });
-            let change = if left == 0 && meta::finalizers(&namespace).is_empty() {
-                Change::Delete(namespace)
-            } else {
-                Change::Put(namespace)
-            };
-            let removing = matches!(change, Change::Delete(_));
-            if !removing && unchanged(&stored, &change) {
-                return;
-            }
-            if self
-                .commit(stored.key.clone(), Expect::Version(stored.version), change)
-                .await
-                .is_ok()
-            {
-                return;
-            }
+    /// Takes the finalizer of the content off an empty namespace; the namespace goes if nothing else holds it. Returns whether
+    /// somebody else came first.
+    async fn finalize_namespace(&self, stored: &Stored) -> bool {
+        let mut namespace = stored.value("v1", "Namespace");
+        let finalizers = namespace
+            .pointer_mut("/spec/finalizers")
+            .and_then(Value::as_array_mut);
+        let left = finalizers.map_or(0, |list| {
+            list.retain(|f| f != CONTENT);
+            list.len()
+        });
+        let change = if left == 0 && meta::finalizers(&namespace).is_empty() {
+            Change::Delete(namespace)
+        } else {
+            Change::Put(namespace)
+        };
+        if unchanged(stored, &change) {
+            return false;
         }
+        let expect = Expect::Version(stored.version);
+        is_outrun(&self.commit(stored.key.clone(), expect, change).await)
     }
 }
 

@@ -1,7 +1,5 @@
 //! Removing objects, one or many: preconditions, finalizers, grace. It must not look after dependents.
 
-use std::sync::Arc;
-
 use serde_json::Value;
 
 use super::super::admission;
@@ -205,25 +203,24 @@ pub(crate) fn is_done(object: &Value) -> bool {
 
 /// Removes an object on the server's own behalf; its dependents go after it. Errors are only logged: whatever
 /// changed meanwhile will lead here again.
-pub(crate) async fn remove_in_background(server: &Server, stored: &Arc<Stored>) {
-    remove_quietly(server, stored, Propagation::Background).await;
+pub(crate) async fn remove_in_background(server: &Server, stored: &Stored) {
+    remove_quietly(server, stored, Propagation::Background, None).await;
 }
 
-/// The same, but the dependents go before it.
-pub(crate) async fn remove_in_foreground(server: &Server, stored: &Arc<Stored>) {
-    let has_dependents = !server.store().some_dependents(stored.uid, None, 1).is_empty();
-    let policy = if has_dependents {
-        Propagation::Foreground
-    } else {
-        Propagation::Background
-    };
-    remove_quietly(server, stored, policy).await;
+/// The same with another propagation, if the object is still as it was. Returns false if it is not.
+pub(crate) async fn remove_unchanged(server: &Server, stored: &Stored, propagation: Propagation) -> bool {
+    let version = Some(stored.version.to_string());
+    remove_quietly(server, stored, propagation, version).await != Some(409)
 }
 
-async fn remove_quietly(server: &Server, stored: &Arc<Stored>, propagation: Propagation) {
-    let Some((info, object)) = server.value_of(stored) else {
-        return;
-    };
+/// Returns the code of the error, if there was one.
+async fn remove_quietly(
+    server: &Server,
+    stored: &Stored,
+    propagation: Propagation,
+    version: Option<String>,
+) -> Option<u16> {
+    let (info, object) = server.value_of(stored)?;
     let finalizers = meta::finalizers(&object);
     // What was asked for the object itself wins over what its owner asks for.
     let propagation = if finalizers.contains(&ORPHAN) || finalizers.contains(&FOREGROUND) {
@@ -233,19 +230,13 @@ async fn remove_quietly(server: &Server, stored: &Arc<Stored>, propagation: Prop
     };
     let options = DeleteOptions {
         uid: Some(meta::text(&object, "uid").to_owned()),
+        version,
         propagation,
         ..DeleteOptions::default()
     };
-    if let Err(error) = remove(
-        server,
-        &info,
-        &stored.key.namespace,
-        &stored.key.name,
-        &options,
-        None,
-    )
-    .await
-    {
-        tracing::debug!(resource = %stored.key.resource, name = %stored.key.name, error = error.message(), "not removed");
-    }
+    let (namespace, name) = (&stored.key.namespace, &stored.key.name);
+    let outcome = remove(server, &info, namespace, name, &options, None).await;
+    let error = outcome.err()?;
+    tracing::debug!(resource = %stored.key.resource, %name, error = error.message(), "not removed");
+    Some(error.code())
 }

@@ -23,7 +23,7 @@ use serde_json::Value;
 
 pub(crate) use self::body::json_problem;
 pub(crate) use self::body::normalise;
-pub(crate) use self::options::{ListOptions, Query, WriteOptions};
+pub(crate) use self::options::{ListOptions, Propagation, Query, WriteOptions};
 pub(crate) use self::patch::patch;
 pub(crate) use self::read::{check_fields, get, is_meant, list};
 pub(crate) use self::remove::{delete_collection, delete_one};

@@ -1,9 +1,9 @@
 //! What becomes of objects whose owners go.
 
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use kube::{Api, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 
 use super::{Place, cases, configmap, eventually};
@@ -16,6 +16,10 @@ cases! {
     orphans_stay,
     one_owner_of_two_is_enough,
     an_owner_that_never_was_is_no_owner,
+    another_owner_keeps_a_dependent_when_one_goes_after_its_dependents,
+    who_drops_its_owner_is_not_waited_for,
+    owners_of_kinds_that_are_not_served_are_not_missed,
+    objects_that_own_each_other_go,
 }
 
 fn owned(name: &str, owners: &[&ConfigMap], block: bool) -> ConfigMap {
@@ -190,5 +194,112 @@ async fn an_owner_that_never_was_is_no_owner(place: Place) {
     api.delete("owner", &DeleteParams::background()).await.unwrap();
     make(&api, &owned("late", &[&owner], false)).await;
     gone(&api, "late").await;
+    place.end().await;
+}
+
+async fn another_owner_keeps_a_dependent_when_one_goes_after_its_dependents(place: Place) {
+    place.needs_controllers();
+    let api = place.configmaps();
+    let one = make(&api, &configmap("one", &[])).await;
+    let two = make(&api, &configmap("two", &[])).await;
+    make(&api, &owned("both", &[&one, &two], true)).await;
+    make(&api, &owned("single", &[&one], true)).await;
+    api.delete("one", &DeleteParams::foreground()).await.unwrap();
+    gone(&api, "single").await;
+    gone(&api, "one").await;
+    let both = api.get("both").await.unwrap();
+    assert_eq!(both.metadata.deletion_timestamp, None);
+    assert_eq!(both.owner_references().len(), 1);
+    assert_eq!(both.owner_references()[0].name, "two");
+    place.end().await;
+}
+
+async fn who_drops_its_owner_is_not_waited_for(place: Place) {
+    place.needs_controllers();
+    let api = place.configmaps();
+    let owner = make(&api, &configmap("owner", &[])).await;
+    let mut held = owned("held", &[&owner], true);
+    held.metadata.finalizers = Some(vec!["case.test/hold".into()]);
+    make(&api, &held).await;
+    api.delete("owner", &DeleteParams::foreground()).await.unwrap();
+    eventually("the dependent is being removed", || async {
+        let held = api.get("held").await.unwrap();
+        held.metadata.deletion_timestamp.is_some()
+    })
+    .await;
+    assert!(api.get_opt("owner").await.unwrap().is_some());
+    let free = json!({"metadata": {"ownerReferences": null}});
+    api.patch("held", &PatchParams::default(), &Patch::Merge(&free))
+        .await
+        .unwrap();
+    gone(&api, "owner").await;
+    let none = json!({"metadata": {"finalizers": null}});
+    api.patch("held", &PatchParams::default(), &Patch::Merge(&none))
+        .await
+        .unwrap();
+    place.end().await;
+}
+
+/// Of an owner whose kind nobody knows nobody knows either whether it is there; and what is in no namespace can't have an owner in one.
+async fn owners_of_kinds_that_are_not_served_are_not_missed(place: Place) {
+    place.needs_controllers();
+    let api = place.configmaps();
+    let absent = |api_version: &str, kind: &str| OwnerReference {
+        api_version: api_version.to_owned(),
+        kind: kind.to_owned(),
+        name: "absent".to_owned(),
+        uid: format!("absent-{}", place.namespace),
+        ..OwnerReference::default()
+    };
+    let mut strange = configmap("strange", &[]);
+    strange.metadata.owner_references = Some(vec![absent("case.test/v1", "Stranger")]);
+    make(&api, &strange).await;
+    let volumes: Api<PersistentVolume> = Api::all(place.client.clone());
+    let name = format!("outside-of-{}", place.namespace);
+    let mut volume: PersistentVolume = serde_json::from_value(json!({
+        "metadata": {"name": name},
+        "spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/tmp"}},
+    }))
+    .unwrap();
+    volume.meta_mut().owner_references = Some(vec![absent("v1", "ConfigMap")]);
+    volumes.create(&PostParams::default(), &volume).await.unwrap();
+    let mut known = configmap("known", &[]);
+    known.metadata.owner_references = Some(vec![absent("v1", "ConfigMap")]);
+    // Those before this one have been looked after when it has gone; each write is looked after once more.
+    for _ in 0..3 {
+        make(&api, &known).await;
+        gone(&api, "known").await;
+        let label = json!({"metadata": {"labels": {"looked": "after"}}});
+        api.patch("strange", &PatchParams::default(), &Patch::Merge(&label))
+            .await
+            .unwrap();
+    }
+    assert_eq!(
+        api.get("strange").await.unwrap().metadata.deletion_timestamp,
+        None
+    );
+    assert!(volumes.get_opt(&name).await.unwrap().is_some());
+    volumes.delete(&name, &DeleteParams::default()).await.unwrap();
+    place.end().await;
+}
+
+async fn objects_that_own_each_other_go(place: Place) {
+    place.needs_controllers();
+    let api = place.configmaps();
+    for count in [1, 2, 4] {
+        let mut last = make(&api, &configmap("round-0", &[])).await;
+        for n in 1..count {
+            last = make(&api, &owned(&format!("round-{n}"), &[&last], true)).await;
+        }
+        let closed =
+            json!({"metadata": {"ownerReferences": owned("", &[&last], true).metadata.owner_references}});
+        api.patch("round-0", &PatchParams::default(), &Patch::Merge(&closed))
+            .await
+            .unwrap();
+        api.delete("round-0", &DeleteParams::foreground()).await.unwrap();
+        for n in 0..count {
+            gone(&api, &format!("round-{n}")).await;
+        }
+    }
     place.end().await;
 }
