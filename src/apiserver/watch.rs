@@ -28,6 +28,8 @@ const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 /// How long a watch lasts at least and at most when the client does not say.
 const SHORTEST: u64 = 1800;
 const LONGEST: u64 = 3600;
+/// As long as a client may ask for: ten years. Clocks don't count much further.
+const FOREVER: u64 = 10 * 365 * 86_400;
 /// Bytes that are put together before they are handed on: neither memory nor the time until a client hears something
 /// grow with how much there is to tell.
 const CHUNK: usize = 64 << 10;
@@ -91,7 +93,8 @@ pub(crate) async fn watch(call: Arc<Call>, options: ListOptions) -> Result<Respo
     }
     let seconds = options
         .timeout_seconds
-        .unwrap_or_else(|| rand::random_range(SHORTEST..=LONGEST));
+        .unwrap_or_else(|| rand::random_range(SHORTEST..=LONGEST))
+        .min(FOREVER);
     let now = Instant::now();
     let told = call.server.0.metrics.watch_events(&call.info);
     let state = Watch {

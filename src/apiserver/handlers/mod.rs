@@ -162,6 +162,7 @@ pub(crate) fn write_error(error: WriteError) -> Result<(), ApiError> {
     match error {
         WriteError::Conflict => Ok(()),
         WriteError::Disk(reason) => Err(ApiError::internal(&format!("cannot write the state: {reason}"))),
+        WriteError::TooDeep => Err(ApiError::bad_request(error.to_string())),
         WriteError::Closed => Err(ApiError::unavailable("the server is shutting down")),
     }
 }

@@ -157,7 +157,10 @@ pub(crate) fn mark_deleting(object: &mut Value, now: Timestamp, grace: i64) -> b
     }
     bump_generation(object);
     let metadata = of_mut(object);
-    let at = now + crate::time::SignedDuration::from_secs(grace);
+    // Whoever has until the end of time has until its last moment.
+    let at = now
+        .saturating_add(crate::time::SignedDuration::from_secs(grace))
+        .unwrap_or(now);
     metadata.insert("deletionTimestamp".to_owned(), Value::String(rfc3339(at)));
     metadata.insert("deletionGracePeriodSeconds".to_owned(), grace.into());
     true
@@ -296,6 +299,15 @@ mod tests {
         assert_eq!(object["metadata"]["generation"], 4);
         assert!(!mark_deleting(&mut object, Timestamp::UNIX_EPOCH, 0));
         assert_eq!(object["metadata"]["generation"], 4);
+    }
+
+    #[test]
+    fn a_grace_that_never_ends_lasts_until_the_last_moment() {
+        for grace in [300_000_000_000, i64::MAX] {
+            let mut object = json!({"metadata": {}});
+            assert!(mark_deleting(&mut object, Timestamp::UNIX_EPOCH, grace));
+            assert_eq!(object["metadata"]["deletionTimestamp"], "9999-12-30T22:00:00Z");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value};
 
+use super::depth::{MAX_DEPTH, is_deeper_than};
 use super::patch_strategic;
 use crate::apiserver::schema::Structural;
 
@@ -64,6 +65,11 @@ pub fn json_patch(target: &Value, patch: &Value) -> Result<Value, PatchError> {
             let (at, value) = (replace.path.clone(), replace.value.clone());
             operation = json_patch::PatchOperation::Add(json_patch::AddOperation { path: at, value });
         }
+        if is_too_deep(&operation, &object) {
+            let place = operation.path();
+            let why = format!("what is put at {place} would nest the object deeper than {MAX_DEPTH} levels");
+            return Err(PatchError::Unprocessable(why));
+        }
         if let json_patch::PatchOperation::Copy(copy) = &operation
             && let Ok(value) = copy.from.resolve(&object)
         {
@@ -79,6 +85,21 @@ pub fn json_patch(target: &Value, patch: &Value) -> Result<Value, PatchError> {
             .map_err(|error| PatchError::Unprocessable(error.to_string()))?;
     }
     Ok(object)
+}
+
+/// Says whether an operation puts something too deep into an object. A few copies of an object into itself would make it deeper than
+/// any stack.
+fn is_too_deep(operation: &json_patch::PatchOperation, object: &Value) -> bool {
+    use json_patch::PatchOperation as Op;
+    let put = match operation {
+        Op::Add(add) => Some(&add.value),
+        Op::Replace(replace) => Some(&replace.value),
+        Op::Copy(copy) => copy.from.resolve(object).ok(),
+        Op::Move(moved) => moved.from.resolve(object).ok(),
+        Op::Remove(_) | Op::Test(_) => None,
+    };
+    let left = MAX_DEPTH.checked_sub(operation.path().count());
+    put.is_some_and(|value| left.is_none_or(|levels| is_deeper_than(value, levels)))
 }
 
 /// Applies a merge patch (RFC 7386) and returns the patched object.
@@ -159,6 +180,30 @@ mod tests {
         assert!(
             matches!(&refused, PatchError::Unprocessable(why) if why.contains("exceeding the limit 3145728"))
         );
+    }
+
+    #[test]
+    fn operations_do_not_make_an_object_deeper_than_can_be_read() {
+        let deep = |levels: usize| (0..levels).fold(json!({}), |inner, _| json!({"a": inner}));
+        // Each copy puts the object to its own lowest place, which makes it twice as deep.
+        let double = |n: u32| json!({"op": "copy", "from": "/a", "path": "/a".repeat((1 << n) + 1)});
+        let doubling = |times: u32| Value::Array((1..=times).map(double).collect());
+        let target = json!({"a": {"a": {}}});
+        assert!(json_patch(&target, &doubling(5)).is_ok());
+        assert!(matches!(
+            json_patch(&target, &doubling(17)),
+            Err(PatchError::Unprocessable(why)) if why.contains("deeper than 120 levels")
+        ));
+        for (op, levels) in [("add", 100), ("replace", 100), ("move", 60)] {
+            let target = json!({"a": deep(100), "b": deep(levels)});
+            let (below, beside) = ("/a".repeat(90), "/c".to_owned());
+            let patch = |path: String| match op {
+                "move" => json!([{"op": op, "from": "/b", "path": path}]),
+                _ => json!([{"op": op, "value": deep(levels), "path": path}]),
+            };
+            assert!(json_patch(&target, &patch(beside)).is_ok(), "{op}");
+            assert!(json_patch(&target, &patch(below)).is_err(), "{op}");
+        }
     }
 
     #[test]

@@ -32,6 +32,7 @@ use self::stored::Draft;
 pub(crate) use self::stored::{Key, Labels, Stored};
 pub(crate) use self::uid::Uid;
 use self::writer::{Request, Writer};
+use super::object::depth::{MAX_DEPTH, is_deeper_than};
 
 /// What the file is called in its folder.
 pub const FILE: &str = "state.redb";
@@ -98,6 +99,9 @@ pub(crate) enum WriteError {
     /// The disk refused.
     #[error("cannot write the state: {0}")]
     Disk(Arc<str>),
+    /// The object nests too deep to be read again.
+    #[error("the object nests deeper than {MAX_DEPTH} levels")]
+    TooDeep,
     /// The server is closing.
     #[error("the server is shutting down")]
     Closed,
@@ -253,6 +257,11 @@ impl Store {
         expect: Expect,
         change: Change,
     ) -> Result<impl Future<Output = Result<Arc<Stored>, WriteError>> + Send + 'static, WriteError> {
+        if let Change::Put(object) = &change
+            && is_deeper_than(object, MAX_DEPTH)
+        {
+            return Err(WriteError::TooDeep);
+        }
         let (reply, answer) = oneshot::channel();
         self.send(Request {
             key,
@@ -445,6 +454,23 @@ mod tests {
             )
             .await;
         assert!(matches!(stale, Err(WriteError::Conflict)));
+    }
+
+    #[tokio::test]
+    async fn what_nests_too_deep_is_refused_and_what_is_stored_can_be_read() {
+        let store = Store::in_memory(Vec::new(), History::default());
+        let deep = |levels: usize| (1..levels).fold(json!({}), |inner, _| json!([inner]));
+        let mut inside = object("a", "1");
+        inside["spec"] = deep(MAX_DEPTH - 1);
+        let mut beyond = object("b", "1");
+        beyond["spec"] = deep(MAX_DEPTH);
+        let written = store
+            .write(key("a"), Expect::Absent, Change::Put(inside.clone()))
+            .await
+            .unwrap();
+        assert_eq!(written.value("v1", "ConfigMap")["spec"], inside["spec"]);
+        let refused = store.write(key("b"), Expect::Absent, Change::Put(beyond)).await;
+        assert!(matches!(refused, Err(WriteError::TooDeep)));
     }
 
     #[tokio::test]

@@ -322,7 +322,10 @@ impl Stored {
     pub(crate) fn value(&self, api_version: &str, kind: &str) -> Value {
         let mut json = Vec::with_capacity(self.size() + 96);
         self.write(api_version, kind, &mut json);
-        serde_json::from_slice(&json).unwrap_or(Value::Null)
+        serde_json::from_slice(&json).unwrap_or_else(|error| {
+            tracing::error!(resource = %self.key.resource, name = %self.key.name, %error, "an object can't be read");
+            Value::Null
+        })
     }
 }
 
