@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, PublicKeyData as _,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -186,6 +186,7 @@ impl Leaf<'_> {
         );
         if let (Some(cert), Some(key)) = (read(&cert_path)?, read(&key_path)?)
             && self.is_good(&cert, ca_cert, now)
+            && KeyPair::from_pem(&key).is_ok_and(|key| belongs(&cert, &key))
         {
             return Ok((cert, key));
         }
@@ -244,6 +245,15 @@ impl Leaf<'_> {
     }
 }
 
+/// Returns whether a certificate is that of a key. They are two files: a crash between them can leave an old one beside a new one.
+fn belongs(cert: &str, key: &KeyPair) -> bool {
+    let Ok(der) = CertificateDer::from_pem_slice(cert.as_bytes()) else {
+        return false;
+    };
+    x509_parser::certificate::X509Certificate::from_der(&der)
+        .is_ok_and(|(_, cert)| *cert.public_key().raw == *key.subject_public_key_info())
+}
+
 fn alternative_name(name: &x509_parser::extensions::GeneralName<'_>) -> Option<String> {
     use x509_parser::extensions::GeneralName;
     match name {
@@ -274,6 +284,12 @@ fn ensure_ca(dir: &Path, now: Timestamp) -> Result<(String, KeyPair), TlsError> 
             path: key_path.clone(),
             reason: error.to_string(),
         })?;
+        if !belongs(&cert, &key) {
+            return Err(TlsError::Damaged {
+                path: cert_path,
+                reason: "it is not the certificate of ca.key".to_owned(),
+            });
+        }
         return Ok((cert, key));
     }
     let (cert, key) = new_authority(now)?;
@@ -355,7 +371,7 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, TlsError> {
     }
 }
 
-/// Writes beside the file and renames, so that a file is there whole or not at all.
+/// Writes beside the file and renames, so that a file is there whole or not at all, after a power cut as well.
 pub(super) fn write(path: &Path, text: &str, mode: u32) -> Result<(), TlsError> {
     let failed = |source| TlsError::File {
         path: path.to_owned(),
@@ -371,7 +387,10 @@ pub(super) fn write(path: &Path, text: &str, mode: u32) -> Result<(), TlsError> 
     }
     let mut file = options.open(&beside).map_err(failed)?;
     file.write_all(text.as_bytes()).map_err(failed)?;
-    fs::rename(&beside, path).map_err(failed)
+    file.sync_all().map_err(failed)?;
+    fs::rename(&beside, path).map_err(failed)?;
+    let folder = path.parent().unwrap_or_else(|| Path::new("."));
+    fs::File::open(folder).and_then(|f| f.sync_all()).map_err(failed)
 }
 
 #[cfg(test)]
@@ -425,6 +444,26 @@ mod tests {
         for key in ["ca.key", "server.key", "admin.key"] {
             assert_eq!(mode(&folder.join(key)), 0o600, "{key}");
         }
+    }
+
+    #[test]
+    fn a_certificate_beside_the_key_of_another_is_noticed() {
+        let dir = tempfile::tempdir().expect("folder");
+        let first = TlsMaterial::ensure(dir.path(), &[], moment()).expect("made");
+        let other = KeyPair::generate().expect("key").serialize_pem();
+        fs::write(dir.path().join("server.key"), &other).expect("written");
+        let mended = TlsMaterial::ensure(dir.path(), &[], moment()).expect("made anew");
+        assert_ne!(first.server_cert, mended.server_cert);
+        assert_eq!(first.admin_cert, mended.admin_cert);
+        mended.server_config().expect("usable");
+        fs::write(dir.path().join("ca.key"), &other).expect("written");
+        let error = TlsMaterial::ensure(dir.path(), &[], moment()).expect_err("another key");
+        assert!(
+            error
+                .to_string()
+                .contains("ca.crt is damaged: it is not the certificate of ca.key"),
+            "{error}"
+        );
     }
 
     #[test]
