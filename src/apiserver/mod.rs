@@ -181,6 +181,7 @@ impl Server {
         server.complete_policy().await;
         server.furnish_all().await;
         server.resume();
+        server.resume_after_failures();
         Ok(server)
     }
 
@@ -392,6 +393,21 @@ impl Server {
                 self.after_write(object);
             }
         }
+    }
+
+    /// Takes up what could not be written while the disk failed, as soon as something can be written again.
+    fn resume_after_failures(&self) {
+        let (mut turns, server) = (self.store().turns(), Arc::downgrade(&self.0));
+        tokio::spawn(async move {
+            while turns.changed().await.is_ok() {
+                let Some(server) = server.upgrade().map(Self) else {
+                    return;
+                };
+                if server.store().can_write() {
+                    server.resume();
+                }
+            }
+        });
     }
 
     /// Returns the stored object in the form of the version in which it is stored, and its resource in just that version: what the server

@@ -11,7 +11,7 @@ use super::super::builtin::ResourceInfo;
 use super::super::object::meta;
 use super::super::object::selectors::Fields;
 use super::super::status::{ApiError, bytes_response, json_response};
-use super::super::store::Stored;
+use super::super::store::{Range, Stored};
 use super::super::table;
 use super::options::ListOptions;
 use super::{Call, Form, converts, load, render};
@@ -83,13 +83,10 @@ impl Token {
         Ok(token)
     }
 
-    fn is_before(&self, stored: &Stored) -> bool {
-        let (namespace, name) = self
-            .start
-            .trim_end_matches('\0')
-            .split_once('/')
-            .unwrap_or_default();
-        (namespace, name) < (&*stored.key.namespace, &*stored.key.name)
+    /// Returns the namespace and the name behind which the list goes on.
+    fn place(&self) -> (&str, &str) {
+        let start = self.start.trim_end_matches('\0');
+        start.split_once('/').unwrap_or_default()
     }
 }
 
@@ -237,40 +234,38 @@ pub(crate) async fn page(call: &Call, options: &ListOptions) -> Result<Page, Api
     if let Some(at) = at.filter(|at| *at > current) {
         return Err(ApiError::future_version(at, current));
     }
-    let (version, all) = match at {
+    let limit = if options.limit > 0 {
+        options.limit
+    } else {
+        usize::MAX
+    };
+    // How many objects selectors leave is not known before they are looked at.
+    let selects = !options.labels.is_empty() || !options.fields.is_empty();
+    let range = Range {
+        after: token.as_ref().map(Token::place),
+        limit: if selects { usize::MAX } else { limit },
+    };
+    let (version, part) = match at {
         Some(at) => {
-            let listed = store.list_at(resource, namespace, at);
+            let listed = store.part_at(resource, namespace, range, at);
             (at, listed.map_err(|_| too_old(token.as_ref()))?)
         }
-        None => store.list(resource, namespace),
+        None => store.part(resource, namespace, range),
     };
-    let mut items: Vec<Arc<Stored>> = all;
-    items.retain(|s| token.as_ref().is_none_or(|t| t.is_before(s)));
-    // What selectors look at may depend on the version; else only what is shown needs to be converted.
-    let selects = !options.labels.is_empty() || !options.fields.is_empty();
+    // What selectors look at may depend on the version.
+    let mut items = call.server.present_all(info, part.items).await?;
+    let mut is_cut = part.remaining > 0;
     if selects {
-        items = call.server.present_all(info, items).await?;
         items.retain(|s| is_meant(info, options, s));
+        is_cut = items.len() > limit;
+        items.truncate(limit);
     }
-    let (mut resume, mut remaining) = (String::new(), 0);
-    if options.limit > 0 && items.len() > options.limit {
-        if options.labels.is_empty() && options.fields.is_empty() {
-            remaining = items.len() - options.limit;
-        }
-        items.truncate(options.limit);
-        resume = items
-            .last()
-            .map(|last| Token::encode(version, last))
-            .unwrap_or_default();
-    }
-    if !selects {
-        items = call.server.present_all(info, items).await?;
-    }
+    let last = items.last().filter(|_| is_cut);
     Ok(Page {
         version,
+        resume: last.map(|last| Token::encode(version, last)).unwrap_or_default(),
+        remaining: part.remaining,
         items,
-        resume,
-        remaining,
     })
 }
 

@@ -87,8 +87,8 @@ pub(super) fn create(file: &Path) -> Result<(), OpenError> {
 }
 
 /// Opens a file and gives all objects in it to `each`. Unless all of it is whole, and of a format that this release knows, no byte
-/// of it changes.
-pub(super) fn open(file: &Path, each: impl FnMut(Stored)) -> Result<(Database, Content), OpenError> {
+/// of it changes. Also returns what holds its lock.
+pub(super) fn open(file: &Path, each: impl FnMut(Stored)) -> Result<(Database, Content, File), OpenError> {
     let failed = |error: io::Error| unreadable(file, error);
     let handle = locked(file)?;
     let (database, overlay, content) = look(file, &handle, each)?;
@@ -108,7 +108,17 @@ pub(super) fn open(file: &Path, each: impl FnMut(Stored)) -> Result<(Database, C
         tracing::warn!(file = %file.display(), %error, "cannot restrict the state file to its owner");
     }
     overlay.release().map_err(failed)?;
-    Ok((database, content))
+    Ok((database, content, handle))
+}
+
+/// Opens a file again that this process has opened before; `handle` still holds its lock. It is judged by the checksums of the database
+/// alone. Returns also how far it goes.
+pub(super) fn reopen(file: &Path, handle: &File) -> Result<(Database, u64), OpenError> {
+    let (database, overlay) = show(file, handle)?;
+    let version = format::version(&database).map_err(|error| database_error(file, error))?;
+    let version = version.ok_or_else(|| damaged(file, "it does not say how far it goes"))?;
+    overlay.release().map_err(|error| unreadable(file, error))?;
+    Ok((database, version))
 }
 
 /// Opens a file that no other process has open.
@@ -149,6 +159,21 @@ fn look(
     handle: &File,
     each: impl FnMut(Stored),
 ) -> Result<(Database, Overlay, Content), OpenError> {
+    let (database, overlay) = show(file, handle)?;
+    let content = format::read(&database, each).map_err(|error| match error {
+        ReadError::Newer(found) => OpenError::NewerFormat {
+            file: file.display().to_string(),
+            found,
+            known: FORMAT,
+        },
+        ReadError::Foreign(what) => damaged(file, what),
+        ReadError::Database(error) => database_error(file, error),
+    })?;
+    Ok((database, overlay, content))
+}
+
+/// Opens a database of which nothing goes to the file yet.
+fn show(file: &Path, handle: &File) -> Result<(Database, Overlay), OpenError> {
     let failed = |error: io::Error| unreadable(file, error);
     let mut begin = [0; MAGIC.len()];
     match handle.read_exact_at(&mut begin, 0) {
@@ -165,16 +190,7 @@ fn look(
     let database = builder()
         .create_with_backend(overlay.clone())
         .map_err(|e| database_error(file, e.into()))?;
-    let content = format::read(&database, each).map_err(|error| match error {
-        ReadError::Newer(found) => OpenError::NewerFormat {
-            file: file.display().to_string(),
-            found,
-            known: FORMAT,
-        },
-        ReadError::Foreign(what) => damaged(file, what),
-        ReadError::Database(error) => database_error(file, error),
-    })?;
-    Ok((database, overlay, content))
+    Ok((database, overlay))
 }
 
 /// The note beside the file of how far it goes: written after each write is on disk, and before it is answered. Without it a file
@@ -203,11 +219,6 @@ impl Note {
             tracing::warn!(file = %path.display(), %error, "cannot note how far the state goes");
         }
         Self(opened.ok())
-    }
-
-    /// Without a file.
-    pub(super) const fn none() -> Self {
-        Self(None)
     }
 
     /// Notes that everything up to `version` is on disk. Not synced: it must outlive the process, not the machine.

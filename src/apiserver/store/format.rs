@@ -119,6 +119,13 @@ pub(super) fn read(database: &Database, mut each: impl FnMut(Stored)) -> Result<
     })
 }
 
+/// Returns the resourceVersion of the last write in a file that has been read before.
+pub(super) fn version(database: &Database) -> Result<Option<u64>, redb::Error> {
+    let transaction = database.begin_read()?;
+    let numbers = transaction.open_table(NUMBERS)?;
+    Ok(numbers.get("version")?.map(|n| n.value()))
+}
+
 fn not_ours(error: redb::TableError) -> ReadError {
     match error {
         redb::TableError::TableDoesNotExist(_) => ReadError::Foreign("it has no tables of this program"),

@@ -7,6 +7,7 @@
 
 #[cfg(test)]
 mod crash_tests;
+mod disk;
 mod file;
 mod format;
 pub(crate) mod offline;
@@ -18,7 +19,6 @@ mod writer;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
 use std::thread::JoinHandle;
 
@@ -27,7 +27,7 @@ use tokio::sync::{oneshot, watch};
 
 pub use self::state::History;
 use self::state::State;
-pub(crate) use self::state::{Event, EventKind, Expired};
+pub(crate) use self::state::{Event, EventKind, Expired, Part, Range};
 use self::stored::Draft;
 pub(crate) use self::stored::{Key, Labels, Stored};
 pub(crate) use self::uid::Uid;
@@ -133,8 +133,8 @@ struct Inner {
     state: Arc<RwLock<State>>,
     queue: Mutex<Option<mpsc::Sender<Request>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    /// Whether the last transaction could not be written.
-    failing: Arc<AtomicBool>,
+    /// How often writing began to fail, or to succeed again: odd while it fails.
+    turns: watch::Receiver<u64>,
     /// The file, if there is one.
     file: Option<PathBuf>,
 }
@@ -196,7 +196,7 @@ impl Store {
         });
         writer.serve(&state, seeds.collect());
         let (queue, requests) = mpsc::channel();
-        let failing = writer.failing();
+        let turns = writer.turns();
         let shared = Arc::clone(&state);
         let thread = std::thread::Builder::new()
             .name("apiserver-store".to_owned())
@@ -206,7 +206,7 @@ impl Store {
             state,
             queue: Mutex::new(Some(queue)),
             thread: Mutex::new(thread),
-            failing,
+            turns,
             file,
         }))
     }
@@ -214,7 +214,12 @@ impl Store {
     /// Says whether writes succeed, as far as that is known: the last one did, and the store is open.
     pub(crate) fn can_write(&self) -> bool {
         let queue = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        queue.is_some() && !self.0.failing.load(Ordering::Relaxed)
+        queue.is_some() && self.0.turns.borrow().is_multiple_of(2)
+    }
+
+    /// Returns a receiver that changes when writing begins to fail, and when it succeeds again.
+    pub(crate) fn turns(&self) -> watch::Receiver<u64> {
+        self.0.turns.clone()
     }
 
     /// Returns how many bytes the file has, if there is one.
@@ -285,20 +290,27 @@ impl Store {
     /// Returns all objects of a resource (of one namespace, if given) in order of namespace and name, as they are
     /// now, with the resourceVersion of that moment.
     pub(crate) fn list(&self, resource: &str, namespace: Option<&str>) -> (u64, Vec<Arc<Stored>>) {
-        self.read(|s| (s.version, s.list(resource, namespace)))
+        let (version, part) = self.part(resource, namespace, Range::ALL);
+        (version, part.items)
     }
 
-    /// The same as it was at `version`.
+    /// Returns a part of that list.
+    pub(crate) fn part(&self, resource: &str, namespace: Option<&str>, range: Range<'_>) -> (u64, Part) {
+        self.read(|s| (s.version, s.part(resource, namespace, range)))
+    }
+
+    /// Returns the same part as it was at `version`.
     ///
     /// # Errors
     /// Fails when the history no longer reaches back that far, or not yet that far forward.
-    pub(crate) fn list_at(
+    pub(crate) fn part_at(
         &self,
         resource: &str,
         namespace: Option<&str>,
+        range: Range<'_>,
         version: u64,
-    ) -> Result<Vec<Arc<Stored>>, Expired> {
-        self.read(|s| s.list_at(resource, namespace, version))
+    ) -> Result<Part, Expired> {
+        self.read(|s| s.part_at(resource, namespace, range, version))
     }
 
     /// Returns what happened to a resource after `version`, and the resourceVersion up to which that is all.
@@ -514,8 +526,9 @@ mod tests {
             .await
             .unwrap();
         let past = store
-            .list_at("configmaps", Some("default"), second.version)
-            .unwrap();
+            .part_at("configmaps", Some("default"), Range::ALL, second.version)
+            .unwrap()
+            .items;
         let seen: Vec<_> = past
             .iter()
             .map(|o| o.value("v1", "ConfigMap")["data"]["a"].clone())
@@ -531,9 +544,76 @@ mod tests {
                 .unwrap()
                 .version;
         }
-        assert!(store.list_at("configmaps", None, second.version).is_err());
+        assert!(
+            store
+                .part_at("configmaps", None, Range::ALL, second.version)
+                .is_err()
+        );
         assert!(store.events_after("configmaps", second.version).is_err());
         assert_eq!(store.events_after("configmaps", version - 1).unwrap().1.len(), 1);
+    }
+
+    proptest::proptest! {
+        /// A part is what is cut out of the whole list, now and at any moment that is remembered.
+        #[test]
+        fn parts_are_those_of_the_list(
+            writes in proptest::collection::vec((0_usize..3, 0_usize..6, proptest::bool::ANY), 1..40),
+            starts in proptest::collection::vec((0_usize..4, 0_usize..7), 1..6),
+            limit in 1_usize..9,
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(check_parts(&writes, &starts, limit));
+        }
+    }
+
+    async fn check_parts(writes: &[(usize, usize, bool)], starts: &[(usize, usize)], limit: usize) {
+        let store = Store::in_memory(Vec::new(), History::default());
+        let mut moments = vec![(store.version(), Vec::new())];
+        let seen = |items: &[Arc<Stored>]| -> Vec<(String, String, u64)> {
+            let names = items.iter().map(|o| (&o.key.namespace, &o.key.name, o.version));
+            names.map(|(n, o, v)| (n.to_string(), o.to_string(), v)).collect()
+        };
+        for (namespace, name, remove) in writes {
+            let key = Key::new("things", &format!("n{namespace}"), &format!("o{name}"));
+            let there = store.get("things", &key.namespace, &key.name);
+            let object = object(&key.name, "1");
+            let change = match (remove, &there) {
+                (true, Some(_)) => Change::Delete(object),
+                (true, None) => continue,
+                (false, _) => Change::Put(object),
+            };
+            let expect = there.map_or(Expect::Absent, |there| Expect::Version(there.version));
+            store.write(key, expect, change).await.unwrap();
+            let (version, all) = store.list("things", None);
+            moments.push((version, seen(&all)));
+        }
+        for (version, all) in &moments {
+            for (namespace, name) in starts {
+                let after = (format!("n{namespace}"), format!("o{name}"));
+                for within in [None, Some("n1")] {
+                    let wanted: Vec<_> = all
+                        .iter()
+                        .filter(|o| (&o.0, &o.1) > (&after.0, &after.1) && within.is_none_or(|n| n == o.0))
+                        .cloned()
+                        .collect();
+                    let range = Range {
+                        after: Some((&after.0, &after.1)),
+                        limit,
+                    };
+                    let part = store.part_at("things", within, range, *version).unwrap();
+                    let count = wanted.len().min(limit);
+                    assert_eq!(seen(&part.items), wanted[..count]);
+                    assert_eq!(part.remaining, wanted.len() - count);
+                    if *version == store.version() {
+                        let (_, now) = store.part("things", within, range);
+                        assert_eq!(
+                            (seen(&now.items), now.remaining),
+                            (seen(&part.items), part.remaining)
+                        );
+                    }
+                }
+            }
+        }
     }
 
     #[tokio::test]

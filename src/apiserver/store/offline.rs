@@ -39,7 +39,7 @@ pub(crate) fn compact(path: &Path) -> Result<(u64, u64), OpenError> {
         read.map_err(|source| file::unreadable(path, source))
     };
     // A file that is not whole is refused: what is left of it should not be moved around.
-    let (mut database, _) = file::open(path, |_| {})?;
+    let (mut database, _, _lock) = file::open(path, |_| {})?;
     let before = length()?;
     // Once is not always enough: what a round frees can be given back by the next.
     while database

@@ -43,9 +43,9 @@ enum Step {
 impl Step {
     fn take(&self, file: &File) -> io::Result<()> {
         match self {
-            Self::Write(offset, data) => file.write_all_at(data, *offset),
-            Self::SetLen(len) => file.set_len(*len),
-            Self::Sync => file.sync_data(),
+            Self::Write(offset, data) => tried(|| file.write_all_at(data, *offset)),
+            Self::SetLen(len) => tried(|| file.set_len(*len)),
+            Self::Sync => tried(|| file.sync_data()),
         }
     }
 }
@@ -115,6 +115,56 @@ impl Overlay {
     }
 }
 
+/// Does something to the file.
+#[cfg(not(test))]
+fn tried(step: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    step()
+}
+
+/// Does something to the file, if the disk of a test does not fail.
+#[cfg(test)]
+fn tried(step: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    broken::tried(step)
+}
+
+/// A disk that fails.
+#[cfg(test)]
+pub(super) mod broken {
+    use std::cell::Cell;
+    use std::io;
+
+    thread_local! {
+        /// After how many steps of this thread the disk fails.
+        static LEFT: Cell<usize> = const { Cell::new(usize::MAX) };
+    }
+
+    /// Lets the disk of this thread fail after so many steps. The step with which that begins is done, but said to have failed.
+    pub(in super::super) fn fail_after(steps: usize) {
+        LEFT.set(steps);
+    }
+
+    /// Ends that. Returns whether the disk has failed.
+    pub(in super::super) fn mend() -> bool {
+        LEFT.replace(usize::MAX) == 0
+    }
+
+    pub(super) fn tried(step: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        match LEFT.get() {
+            usize::MAX => return step(),
+            0 => {}
+            1 => {
+                LEFT.set(0);
+                step()?;
+            }
+            left => {
+                LEFT.set(left - 1);
+                return step();
+            }
+        }
+        Err(io::Error::other("the disk fails"))
+    }
+}
+
 /// The page of an offset, and where in it that is.
 fn place(offset: u64) -> (u64, usize) {
     let page = PAGE as u64;
@@ -153,7 +203,7 @@ impl StorageBackend for Overlay {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         if let Some(file) = self.direct() {
-            return file.set_len(len);
+            return tried(|| file.set_len(len));
         }
         let mut pages = self.pages();
         pages.steps.push(Step::SetLen(len));
@@ -174,7 +224,7 @@ impl StorageBackend for Overlay {
 
     fn sync_data(&self) -> io::Result<()> {
         if let Some(file) = self.direct() {
-            return file.sync_data();
+            return tried(|| file.sync_data());
         }
         self.pages().steps.push(Step::Sync);
         Ok(())
@@ -182,7 +232,7 @@ impl StorageBackend for Overlay {
 
     fn write(&self, mut offset: u64, mut data: &[u8]) -> io::Result<()> {
         if let Some(file) = self.direct() {
-            return file.write_all_at(data, offset);
+            return tried(|| file.write_all_at(data, offset));
         }
         let mut pages = self.pages();
         pages.steps.push(Step::Write(offset, data.to_vec()));

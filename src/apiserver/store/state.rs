@@ -68,6 +68,35 @@ pub(crate) struct Event {
     pub(crate) previous: Option<Arc<Stored>>,
 }
 
+/// Which part of a list is wanted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Range<'a> {
+    /// The namespace and the name behind which it begins.
+    pub(crate) after: Option<(&'a str, &'a str)>,
+    /// How many objects it has at most.
+    pub(crate) limit: usize,
+}
+
+impl Range<'_> {
+    pub(crate) const ALL: Self = Self {
+        after: None,
+        limit: usize::MAX,
+    };
+
+    fn has(&self, key: &Key) -> bool {
+        self.after
+            .is_none_or(|after| after < (&*key.namespace, &*key.name))
+    }
+}
+
+/// A part of a list.
+#[derive(Debug, Default)]
+pub(crate) struct Part {
+    pub(crate) items: Vec<Arc<Stored>>,
+    /// How many objects come after it.
+    pub(crate) remaining: usize,
+}
+
 /// An event, and when it happened.
 struct Remembered {
     event: Event,
@@ -174,6 +203,88 @@ impl Resource {
             floor,
             changed: watch::Sender::new(floor),
         }
+    }
+
+    /// Returns the objects that come after a place, each namespace with the name after which they do.
+    fn behind<'a>(
+        &'a self,
+        namespace: Option<&'a str>,
+        after: Option<(&'a str, &'a str)>,
+    ) -> impl Iterator<Item = (&'a Objects, Option<&'a str>)> {
+        let bounds = match (namespace, after) {
+            (Some(namespace), _) => (Bound::Included(namespace), Bound::Included(namespace)),
+            (None, Some((first, _))) => (Bound::Included(first), Bound::Unbounded),
+            (None, None) => (Bound::Unbounded, Bound::Unbounded),
+        };
+        let found = self.objects.range::<str, _>(bounds);
+        found.filter_map(move |(namespace, objects)| match after {
+            Some((first, _)) if **namespace < *first => None,
+            Some((first, name)) if **namespace == *first => Some((objects, Some(name))),
+            _ => Some((objects, None)),
+        })
+    }
+
+    /// Returns a part of the objects as they are now. What comes after it is counted, not touched.
+    fn part(&self, namespace: Option<&str>, range: Range<'_>) -> Part {
+        let mut part = Part::default();
+        for (objects, after) in self.behind(namespace, range.after) {
+            let room = range.limit.saturating_sub(part.items.len());
+            let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
+            part.items.reserve(room.min(objects.named.len()));
+            let mut left = objects.named.range::<str, _>((begin, Bound::Unbounded));
+            let taken = left.by_ref().take(room);
+            part.items.extend(taken.map(|n| Arc::clone(&n.0)));
+            part.remaining += match after {
+                None => objects.named.len().saturating_sub(room),
+                Some(_) => left.count(),
+            };
+        }
+        part
+    }
+
+    fn has(&self, key: &Key) -> bool {
+        let objects = self.objects.get(&key.namespace);
+        objects.is_some_and(|o| o.named.contains(&*key.name))
+    }
+
+    /// The objects that have changed since `version` as they were then; nothing in place of those that were not there.
+    fn before(
+        &self,
+        namespace: Option<&str>,
+        range: Range<'_>,
+        version: u64,
+    ) -> BTreeMap<&Key, Option<&Arc<Stored>>> {
+        let events = self.window.iter().rev().map(|r| &r.event);
+        let since = events.take_while(|event| event.object.version > version);
+        let meant = since.filter(|event| {
+            let key = &event.object.key;
+            namespace.is_none_or(|n| n == &*key.namespace) && range.has(key)
+        });
+        // Of several changes the first one counts, which comes last.
+        meant
+            .map(|event| (&event.object.key, event.previous.as_ref()))
+            .collect()
+    }
+
+    fn part_at(&self, namespace: Option<&str>, range: Range<'_>, version: u64) -> Part {
+        let before = self.before(namespace, range, version);
+        // Some of what is there now may not have been there then.
+        let limit = range.limit.saturating_add(before.len());
+        let mut part = self.part(namespace, Range { limit, ..range });
+        if before.is_empty() {
+            return part;
+        }
+        let changed = before.keys().filter(|key| self.has(key)).count();
+        let mut count = part.items.len() + part.remaining - changed;
+        part.items.retain(|o| !before.contains_key(&o.key));
+        for previous in before.into_values().flatten() {
+            part.items.push(Arc::clone(previous));
+            count += 1;
+        }
+        part.items.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        part.items.truncate(range.limit);
+        part.remaining = count - part.items.len();
+        part
     }
 
     /// Drops the oldest change.
@@ -324,6 +435,11 @@ impl State {
         }
     }
 
+    /// How long changes are remembered.
+    pub(super) fn age(&self) -> Duration {
+        self.history.age
+    }
+
     /// Forgets changes that nobody can want any more, a few at a time. Returns when to do so again; nothing if none are left.
     pub(super) fn expire(&mut self, now: Instant) -> Option<Instant> {
         let (mut next, age) = (None, self.history.age);
@@ -358,21 +474,9 @@ impl State {
         objects.named.get(name).map(|n| &n.0)
     }
 
-    pub(super) fn list(&self, resource: &str, namespace: Option<&str>) -> Vec<Arc<Stored>> {
-        let Some(resource) = self.resources.get(resource) else {
-            return Vec::new();
-        };
-        if let Some(namespace) = namespace {
-            return resource
-                .objects
-                .get(namespace)
-                .into_iter()
-                .flat_map(Objects::all)
-                .collect();
-        }
-        let mut all = Vec::with_capacity(resource.count);
-        all.extend(resource.objects.values().flat_map(Objects::all));
-        all
+    pub(super) fn part(&self, resource: &str, namespace: Option<&str>, range: Range<'_>) -> Part {
+        let resource = self.resources.get(resource);
+        resource.map_or_else(Part::default, |r| r.part(namespace, range))
     }
 
     fn check(&self, resource: &str, version: u64) -> Result<Option<&Resource>, Expired> {
@@ -385,32 +489,15 @@ impl State {
         }
     }
 
-    pub(super) fn list_at(
+    pub(super) fn part_at(
         &self,
         resource: &str,
         namespace: Option<&str>,
+        range: Range<'_>,
         version: u64,
-    ) -> Result<Vec<Arc<Stored>>, Expired> {
-        let Some(found) = self.check(resource, version)? else {
-            return Ok(Vec::new());
-        };
-        let mut before = HashMap::new();
-        for remembered in found.window.iter().rev() {
-            let Event { object, previous, .. } = &remembered.event;
-            if object.version <= version {
-                break;
-            }
-            if namespace.is_none_or(|n| n == &*object.key.namespace) {
-                before.insert(&object.key, previous.as_ref());
-            }
-        }
-        let mut objects = self.list(resource, namespace);
-        if !before.is_empty() {
-            objects.retain(|o| !before.contains_key(&o.key));
-            objects.extend(before.into_values().flatten().cloned());
-            objects.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-        }
-        Ok(objects)
+    ) -> Result<Part, Expired> {
+        let found = self.check(resource, version)?;
+        Ok(found.map_or_else(Part::default, |r| r.part_at(namespace, range, version)))
     }
 
     pub(super) fn events_after(&self, resource: &str, version: u64) -> Result<Vec<Event>, Expired> {

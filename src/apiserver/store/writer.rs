@@ -3,16 +3,15 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
-use redb::Database;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
-use super::file::{Note, create, open as open_file};
-use super::format::{self, FORMAT};
+use super::disk::{Disk, Write};
+use super::file::{create, unreadable};
+use super::format::FORMAT;
 use super::state::{EventKind, History, State};
 use super::stored::{Draft, Key, Stored};
 use super::{Expect, OpenError, WriteError};
@@ -31,31 +30,29 @@ const PACKED_AT_ONCE: usize = 64;
 /// More objects than this don't stay as they are, and don't wait for a quiet time: few enough that what is written and soon
 /// written again goes round in a processor's cache.
 const MOST_FRESH: usize = 1 << 10;
+
 /// One write that somebody waits for.
 pub(super) struct Request {
     pub(super) key: Key,
     pub(super) expect: Expect,
     pub(super) draft: Draft,
-    pub(super) reply: oneshot::Sender<Result<Arc<Stored>, WriteError>>,
+    pub(super) reply: Reply,
 }
 
-struct Accepted {
-    kind: EventKind,
-    stored: Arc<Stored>,
-    reply: oneshot::Sender<Result<Arc<Stored>, WriteError>>,
-}
+type Reply = oneshot::Sender<Result<Arc<Stored>, WriteError>>;
 
 pub(super) struct Writer {
-    database: Option<Database>,
-    note: Note,
+    disk: Option<Disk>,
     version: u64,
     packer: Packer,
     /// What was written or read from disk of late, the oldest first, and is not packed yet.
     fresh: VecDeque<(Instant, Weak<Stored>)>,
+    /// When old changes can be forgotten.
+    expire_at: Option<Instant>,
     /// When there will be something to tidy up.
     tidy_at: Option<Instant>,
-    /// Whether the last transaction could not be written.
-    failing: Arc<AtomicBool>,
+    /// How often writing began to fail, or to succeed again: odd while it fails.
+    turns: watch::Sender<u64>,
 }
 
 impl Writer {
@@ -64,53 +61,40 @@ impl Writer {
             create(file)?;
         }
         let (mut state, mut loaded) = (State::new(0, history), Vec::new());
-        let (database, content) = open_file(file, |stored| loaded.push(state.load(stored)))?;
+        let (disk, content) = Disk::open(file, |stored| loaded.push(state.load(stored)))?;
         state.begin(content.version);
-        let mut writer = Self::new(Some(database), Note::open(file), &state);
+        if content.format < FORMAT {
+            disk.migrate(&state).map_err(|e| unreadable(file, e))?;
+        }
+        let mut writer = Self::new(Some(disk), &state);
         // Packing them takes longer than reading them, and nobody needs it for the first answer.
         let now = Instant::now();
         writer.fresh = loaded.into_iter().map(|stored| (now, stored)).collect();
-        writer.plan(None, now);
-        writer.note.write(state.version);
-        if content.format < FORMAT {
-            writer.migrate(&state).map_err(|source| OpenError::Unreadable {
-                file: file.display().to_string(),
-                source: source.into(),
-            })?;
-        }
+        writer.plan(now);
         Ok((writer, state))
-    }
-
-    /// Writes all objects in the newest format, in one transaction: a process that dies here leaves the old one.
-    fn migrate(&self, state: &State) -> Result<(), redb::Error> {
-        let Some(database) = &self.database else {
-            return Ok(());
-        };
-        let objects = state.all().map(|stored| (&stored.key, Some(&**stored)));
-        format::write(database, objects, state.version)
     }
 
     pub(super) fn in_memory(history: History) -> (Self, State) {
         // Nothing is read back from a store in memory, so there is no need for a database behind it.
         let state = State::new(1, history);
-        (Self::new(None, Note::none(), &state), state)
+        (Self::new(None, &state), state)
     }
 
-    fn new(database: Option<Database>, note: Note, state: &State) -> Self {
+    fn new(disk: Option<Disk>, state: &State) -> Self {
         Self {
-            database,
-            note,
+            disk,
             version: state.version,
             packer: Packer::new(),
             fresh: VecDeque::new(),
+            expire_at: None,
             tidy_at: None,
-            failing: Arc::default(),
+            turns: watch::Sender::new(0),
         }
     }
 
-    /// Returns what tells whether the last transaction could not be written.
-    pub(super) fn failing(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.failing)
+    /// Returns how often writing began to fail, or to succeed again: odd while it fails.
+    pub(super) fn turns(&self) -> watch::Receiver<u64> {
+        self.turns.subscribe()
     }
 
     /// Serves requests until nobody can send any more.
@@ -141,21 +125,19 @@ impl Writer {
     /// Forgets old changes and packs what was not written of late, some of both.
     fn tidy(&mut self, state: &RwLock<State>, now: Instant) {
         self.pack(now, FRESH);
-        let oldest = state.write().unwrap_or_else(PoisonError::into_inner).expire(now);
-        self.plan(oldest, now);
+        self.expire(state, now);
+        self.plan(now);
     }
 
-    /// Decides when to tidy up next. Some changes can be forgotten at `oldest`.
-    fn plan(&mut self, oldest: Option<Instant>, now: Instant) {
-        let ripe = self.fresh.front().map(|(at, _)| *at + FRESH);
-        let next = oldest.into_iter().chain(ripe).min();
-        self.tidy_at = next.map(|next| {
-            if next <= now {
-                now
-            } else {
-                next.max(now + TIDY_EVERY)
-            }
-        });
+    fn expire(&mut self, state: &RwLock<State>, now: Instant) {
+        let oldest = state.write().unwrap_or_else(PoisonError::into_inner).expire(now);
+        self.expire_at = oldest.map(|oldest| not_too_soon(oldest, now));
+    }
+
+    /// Decides when to tidy up next.
+    fn plan(&mut self, now: Instant) {
+        let ripe = self.fresh.front().map(|(at, _)| not_too_soon(*at + FRESH, now));
+        self.tidy_at = self.expire_at.into_iter().chain(ripe).min();
     }
 
     /// Keeps some of the objects that were not written of late in less room.
@@ -181,50 +163,85 @@ impl Writer {
 
     /// Does what can be done of a batch of requests, and answers all.
     pub(super) fn serve(&mut self, state: &RwLock<State>, batch: Vec<Request>) {
-        let accepted = self.check(state, batch);
-        if accepted.is_empty() {
+        if let Err(reason) = self.recover(state) {
+            self.refuse(batch.into_iter().map(|request| request.reply), &reason);
             return;
         }
-        if let Some(database) = &self.database
-            && let Err(error) = commit(database, &accepted)
+        let (writes, replies) = self.check(state, batch);
+        if writes.is_empty() {
+            return;
+        }
+        if let Some(disk) = &mut self.disk
+            && let Err(reason) = disk.write(&writes)
         {
-            let reason: Arc<str> = error.to_string().into();
-            self.failing.store(true, Ordering::Relaxed);
-            tracing::error!(error = %reason, "cannot write the state");
-            for write in accepted {
-                write.reply.send(Err(WriteError::Disk(Arc::clone(&reason)))).ok();
-            }
+            self.refuse(replies, &reason);
             return;
         }
-        self.failing.store(false, Ordering::Relaxed);
-        if let Some(last) = accepted.last() {
-            self.note.write(last.stored.version);
+        if self.is_failing() {
+            self.turns.send_modify(|turns| *turns += 1);
         }
-        let mut answers = Vec::with_capacity(accepted.len());
-        let now = Instant::now();
-        let oldest = {
-            let mut state = state.write().unwrap_or_else(PoisonError::into_inner);
-            let mut touched = HashSet::new();
-            for write in accepted {
-                touched.insert(Arc::clone(&write.stored.key.resource));
-                self.version = write.stored.version;
-                self.fresh.push_back((now, Arc::downgrade(&write.stored)));
-                state.apply(write.kind, &write.stored, now);
-                answers.push((write.reply, write.stored));
-            }
-            state.wake(touched.iter());
-            state.expire(now)
-        };
-        self.plan(oldest, now);
-        for (reply, stored) in answers {
-            reply.send(Ok(stored)).ok();
+        self.publish(state, writes, replies);
+    }
+
+    fn is_failing(&self) -> bool {
+        *self.turns.borrow() % 2 == 1
+    }
+
+    /// Makes visible what a transaction has written that was taken for failed.
+    fn recover(&mut self, state: &RwLock<State>) -> Result<(), String> {
+        let version = self.version;
+        let recovered = self.disk.as_mut().map(|disk| disk.recover(version));
+        let writes = recovered.transpose()?.unwrap_or_default();
+        if !writes.is_empty() {
+            self.publish(state, writes, Vec::new());
+        }
+        Ok(())
+    }
+
+    fn refuse(&self, replies: impl IntoIterator<Item = Reply>, reason: &str) {
+        tracing::error!(error = reason, "cannot write the state");
+        if !self.is_failing() {
+            self.turns.send_modify(|turns| *turns += 1);
+        }
+        let reason: Arc<str> = reason.into();
+        for reply in replies {
+            reply.send(Err(WriteError::Disk(Arc::clone(&reason)))).ok();
         }
     }
 
-    /// Decides which requests happen, each seeing what those before it in the batch did.
-    fn check(&self, state: &RwLock<State>, batch: Vec<Request>) -> Vec<Accepted> {
+    /// Makes visible what is on disk, answers, and wakes those who watch: they find it there.
+    fn publish(&mut self, state: &RwLock<State>, writes: Vec<Write>, replies: Vec<Reply>) {
+        let (mut touched, now) = (HashSet::new(), Instant::now());
+        {
+            let mut state = state.write().unwrap_or_else(PoisonError::into_inner);
+            for Write { kind, stored } in &writes {
+                state.apply(*kind, stored, now);
+            }
+            self.version = state.version;
+            self.expire_at = self.expire_at.or(Some(now + state.age()));
+        }
+        for Write { stored, .. } in &writes {
+            touched.insert(Arc::clone(&stored.key.resource));
+            self.fresh.push_back((now, Arc::downgrade(stored)));
+        }
+        for (reply, write) in replies.into_iter().zip(writes) {
+            reply.send(Ok(write.stored)).ok();
+        }
+        state
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .wake(touched.iter());
+        if self.expire_at.is_some_and(|at| at <= now) {
+            self.expire(state, now);
+        }
+        self.plan(now);
+    }
+
+    /// Decides which requests happen, each seeing what those before it in the batch did. The others are answered.
+    fn check(&self, state: &RwLock<State>, batch: Vec<Request>) -> (Vec<Write>, Vec<Reply>) {
         let mut changed: HashMap<Key, Option<u64>> = HashMap::new();
-        let mut accepted = Vec::with_capacity(batch.len());
+        let mut writes = Vec::with_capacity(batch.len());
+        let mut replies = Vec::with_capacity(batch.len());
         let mut version = self.version;
         let state = state.read().unwrap_or_else(PoisonError::into_inner);
         for Request {
@@ -250,23 +267,21 @@ impl Writer {
             changed.insert(key.clone(), (kind == EventKind::Put).then_some(version));
             let mut stored = Stored::new(key, draft, version);
             state.share(&mut stored);
-            accepted.push(Accepted {
-                kind,
-                stored: Arc::new(stored),
-                reply,
-            });
+            let stored = Arc::new(stored);
+            writes.push(Write { kind, stored });
+            replies.push(reply);
         }
-        accepted
+        (writes, replies)
     }
 }
 
-fn commit(database: &Database, writes: &[Accepted]) -> Result<(), redb::Error> {
-    let version = writes.last().map_or(0, |w| w.stored.version);
-    let changes = writes.iter().map(|write| {
-        let left = (write.kind == EventKind::Put).then_some(&*write.stored);
-        (&write.stored.key, left)
-    });
-    format::write(database, changes, version)
+/// What is late is done now; else it waits until there is more of it.
+fn not_too_soon(next: Instant, now: Instant) -> Instant {
+    if next <= now {
+        now
+    } else {
+        next.max(now + TIDY_EVERY)
+    }
 }
 
 #[cfg(test)]
@@ -274,6 +289,8 @@ mod tests {
     use serde_json::json;
 
     use super::super::Change;
+    use super::super::overlay::broken;
+    use super::super::state::Range;
     use super::*;
 
     fn request(name: &str, expect: Expect, change: fn(serde_json::Value) -> Change) -> Request {
@@ -358,7 +375,8 @@ mod tests {
         let packed = |state: &RwLock<State>| {
             let state = state.read().unwrap();
             state
-                .list("things", None)
+                .part("things", None, Range::ALL)
+                .items
                 .iter()
                 .filter(|s| s.room() < s.size() / 2)
                 .count()
@@ -400,6 +418,63 @@ mod tests {
         assert_eq!(
             (room("thing-1"), room(&format!("thing-{MOST_FRESH}"))),
             (Some(true), Some(false))
+        );
+    }
+    /// The objects that are there, with their versions.
+    fn seen(state: &RwLock<State>) -> Vec<(String, u64)> {
+        let part = state.read().unwrap().part("things", None, Range::ALL);
+        let objects = part.items.iter();
+        objects.map(|s| (s.key.name.to_string(), s.version)).collect()
+    }
+
+    #[test]
+    fn a_disk_that_fails_at_any_step_loses_nothing_and_is_written_again() {
+        let (mut steps, mut written_all_the_same) = (0, 0);
+        loop {
+            let dir = tempfile::tempdir().unwrap();
+            let file = dir.path().join("state.redb");
+            let (mut writer, state) = Writer::open(&file, History::default()).unwrap();
+            let (state, turns) = (RwLock::new(state), writer.turns());
+            let mut serve = |names: &[&str]| -> Vec<bool> {
+                let (mut batch, mut answers) = (Vec::new(), Vec::new());
+                for name in names {
+                    let (reply, answer) = oneshot::channel();
+                    let made = request(name, Expect::Absent, Change::Put);
+                    batch.push(Request { reply, ..made });
+                    answers.push(answer);
+                }
+                writer.serve(&state, batch);
+                let answers = answers.into_iter();
+                answers.map(|mut a| a.try_recv().unwrap().is_ok()).collect()
+            };
+            assert_eq!(serve(&["a"]), [true]);
+            steps += 1;
+            broken::fail_after(steps);
+            let answered = serve(&["b", "c"]);
+            // As long as the disk is broken nothing can be written.
+            let later = serve(&["d"]);
+            assert_eq!(later, [answered[0] && !broken::mend()], "{steps} steps");
+            broken::mend();
+            if answered[0] {
+                break;
+            }
+            assert_eq!((answered, *turns.borrow()), (vec![false, false], 1));
+            assert_eq!(seen(&state).len(), 1, "what failed is not seen");
+            assert_eq!((serve(&["e"]), *turns.borrow()), (vec![true], 2));
+            let names: Vec<_> = seen(&state).into_iter().map(|(name, _)| name).collect();
+            match names.len() {
+                2 => assert_eq!(names, ["a", "e"]),
+                _ => assert_eq!(names, ["a", "b", "c", "e"]),
+            }
+            written_all_the_same += usize::from(names.len() > 2);
+            let (before, version) = (seen(&state), state.read().unwrap().version);
+            drop(writer);
+            let (_writer, state) = Writer::open(&file, History::default()).unwrap();
+            assert_eq!((state.version, seen(&RwLock::new(state))), (version, before));
+        }
+        assert!(
+            steps > 3 && written_all_the_same > 0,
+            "{steps} {written_all_the_same}"
         );
     }
 }
