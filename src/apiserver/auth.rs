@@ -3,12 +3,16 @@
 //! It must not listen or read requests.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 use x509_parser::prelude::FromDer;
+use x509_parser::x509::X509Name;
+
+use crate::time::Timestamp;
 
 /// Name of the administrator in certificates and answers.
 pub const ADMIN_NAME: &str = "kubernetes-admin";
@@ -20,6 +24,8 @@ pub(crate) const AUTHENTICATED: &str = "system:authenticated";
 pub(crate) const UNAUTHENTICATED: &str = "system:unauthenticated";
 /// The user that nobody knows.
 pub(crate) const ANONYMOUS: &str = "system:anonymous";
+/// The key in [`UserInfo::extra`] under which it stands by which certificate or token a user is known.
+pub(crate) const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 const OPEN_PATHS: &[&str] = &["/healthz", "/readyz", "/livez", "/version"];
 
 /// Who a request comes from.
@@ -77,14 +83,36 @@ impl UserInfo {
     pub fn from_certificate(der: &[u8]) -> Option<Self> {
         let (_, certificate) = x509_parser::certificate::X509Certificate::from_der(der).ok()?;
         let subject = certificate.subject();
-        let name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
+        let name = common_name(subject).filter(|name| !name.is_empty())?;
         let groups = subject
             .iter_organization()
             .filter_map(|o| o.as_str().ok())
             .map(str::to_owned)
             .collect();
-        Some(Self::new(name, "", groups))
+        let mut user = Self::new(name, "", groups);
+        let id = format!("X509SHA256={}", hex(&Sha256::digest(der)));
+        user.extra.insert(CREDENTIAL_ID.to_owned(), vec![id]);
+        Some(user)
     }
+}
+
+/// Returns when a certificate (DER) ends.
+pub(crate) fn not_after(der: &[u8]) -> Option<Timestamp> {
+    let (_, certificate) = x509_parser::certificate::X509Certificate::from_der(der).ok()?;
+    Timestamp::from_second(certificate.validity().not_after.timestamp()).ok()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        write!(text, "{byte:02x}").ok();
+        text
+    })
+}
+
+/// Returns the common name of a certificate's or a request's subject: of several the last one, as Go has it.
+pub(crate) fn common_name<'a>(subject: &'a X509Name<'_>) -> Option<&'a str> {
+    subject.iter_common_name().last()?.as_str().ok()
 }
 
 /// Returns whether a path is open to everybody.
@@ -125,7 +153,7 @@ pub enum TokensError {
 /// Bearer tokens and whose they are. Only their hashes are kept.
 #[derive(Clone, Default)]
 pub struct Tokens {
-    known: Vec<([u8; 32], UserInfo)>,
+    known: Vec<([u8; 32], Arc<UserInfo>)>,
 }
 
 impl fmt::Debug for Tokens {
@@ -136,7 +164,8 @@ impl fmt::Debug for Tokens {
     }
 }
 
-fn hash(token: &str) -> [u8; 32] {
+/// Returns what a token is known by: tokens themselves are not kept.
+pub(crate) fn hash(token: &str) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()
 }
 
@@ -166,7 +195,7 @@ impl Tokens {
                 (Some(token), Some(user), Some(uid), groups) if !token.is_empty() && !user.is_empty() => {
                     let groups = groups.unwrap_or_default().trim_matches('"');
                     let groups = groups.split(',').map(|group| group.trim().to_owned()).collect();
-                    known.push((hash(token), UserInfo::new(user, uid, groups)));
+                    known.push((hash(token), Arc::new(UserInfo::new(user, uid, groups))));
                 }
                 _ => {
                     return Err(TokensError::Line {
@@ -181,16 +210,16 @@ impl Tokens {
 
     /// Adds a token for a user.
     pub fn insert(&mut self, token: &str, user: UserInfo) {
-        self.known.push((hash(token), user));
+        self.known.push((hash(token), Arc::new(user)));
     }
 
     /// Returns whose token this is. The comparison takes the same time whatever the token.
-    pub fn authenticate(&self, token: &str) -> Option<UserInfo> {
+    pub fn authenticate(&self, token: &str) -> Option<Arc<UserInfo>> {
         let wanted = hash(token);
         let mut found = None;
         for (known, user) in &self.known {
             if is_same(known, &wanted) {
-                found = Some(user.clone());
+                found = Some(Arc::clone(user));
             }
         }
         found
@@ -250,6 +279,29 @@ mod tests {
         for path in ["/", "/api", "/healthzz", "/version/x", "/apis"] {
             assert!(!is_open(path), "{path}");
         }
+    }
+
+    #[test]
+    fn of_several_common_names_the_last_one_counts() {
+        use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, "first");
+        params
+            .distinguished_name
+            .push(DnType::CustomDnType(vec![2, 5, 4, 3]), "last");
+        params.distinguished_name.push(DnType::OrganizationName, "g");
+        let key = KeyPair::generate().expect("key");
+        let certificate = params.self_signed(&key).expect("certificate");
+        let user = UserInfo::from_certificate(certificate.der()).expect("known");
+        assert_eq!(user.name, "last");
+        assert_eq!(user.groups, ["g", AUTHENTICATED]);
+        let id = &user.extra[CREDENTIAL_ID][0];
+        assert!(
+            id.starts_with("X509SHA256=") && id.len() == "X509SHA256=".len() + 64,
+            "{id}"
+        );
     }
 
     #[test]

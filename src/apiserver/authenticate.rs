@@ -13,6 +13,8 @@ use super::path;
 use super::request::RequestInfo;
 use super::status::ApiError;
 
+/// With this all of those headers begin.
+const ALL: &str = "impersonate-";
 const USER: &str = "impersonate-user";
 const GROUP: &str = "impersonate-group";
 const UID: &str = "impersonate-uid";
@@ -31,15 +33,17 @@ pub(crate) enum Refusal {
 ///
 /// # Errors
 /// The token is not known; or there is none, and the path is not open to everybody.
-pub(crate) fn who(server: &Server, parts: &Parts) -> Result<UserInfo, ApiError> {
-    if let Some(user) = parts.extensions.get::<UserInfo>() {
-        return Ok(user.clone());
+pub(crate) fn who(server: &Server, parts: &Parts) -> Result<Arc<UserInfo>, ApiError> {
+    if let Some(user) = parts.extensions.get::<Arc<UserInfo>>() {
+        return Ok(Arc::clone(user));
     }
-    let header = parts
-        .headers
-        .get(header::AUTHORIZATION)
-        .and_then(|h| h.to_str().ok());
-    match header.and_then(auth::bearer) {
+    if let Some(user) = parts.extensions.get::<UserInfo>() {
+        return Ok(Arc::new(user.clone()));
+    }
+    let header = parts.headers.get(header::AUTHORIZATION);
+    // What is no text is still a token, though nobody's.
+    let header = header.map(|h| String::from_utf8_lossy(h.as_bytes()));
+    match header.as_deref().and_then(auth::bearer) {
         // A token that is wrong opens not even what is open to everybody.
         Some(token) => {
             let listed = parts.extensions.get::<Arc<Tokens>>().cloned().unwrap_or_default();
@@ -51,7 +55,7 @@ pub(crate) fn who(server: &Server, parts: &Parts) -> Result<UserInfo, ApiError> 
                     ApiError::unauthorized()
                 })
         }
-        None if auth::is_open(parts.uri.path()) => Ok(UserInfo::anonymous()),
+        None if auth::is_open(parts.uri.path()) => Ok(Arc::new(UserInfo::anonymous())),
         None => Err(ApiError::unauthorized()),
     }
 }
@@ -67,26 +71,28 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn read(headers: &HeaderMap) -> Self {
-        let texts = |name: &str| {
-            headers
-                .get_all(name)
-                .into_iter()
-                .filter_map(|v| v.to_str().ok())
-                .map(str::to_owned)
-        };
-        let mut extra = Vec::new();
+    /// Reads the headers. One that is no text must not be passed over: the request would be taken for its sender's own.
+    fn read(headers: &HeaderMap) -> Result<Self, String> {
+        let mut wanted = Self::default();
         for (name, value) in headers {
-            if let (Some(key), Ok(value)) = (name.as_str().strip_prefix(EXTRA), value.to_str()) {
-                extra.push((path::percent_decode(key), value.to_owned()));
+            let name = name.as_str();
+            if !name.starts_with(ALL) {
+                continue;
+            }
+            let value = std::str::from_utf8(value.as_bytes());
+            let value = value.map_err(|_| format!("the header {name} is not UTF-8"))?;
+            match name {
+                USER if wanted.user.is_empty() => value.clone_into(&mut wanted.user),
+                UID if wanted.uid.is_empty() => value.clone_into(&mut wanted.uid),
+                GROUP => wanted.groups.push(value.to_owned()),
+                _ => {
+                    if let Some(key) = name.strip_prefix(EXTRA) {
+                        wanted.extra.push((path::percent_decode(key), value.to_owned()));
+                    }
+                }
             }
         }
-        Self {
-            user: texts(USER).next().unwrap_or_default(),
-            groups: texts(GROUP).collect(),
-            uid: texts(UID).next().unwrap_or_default(),
-            extra,
-        }
+        Ok(wanted)
     }
 
     fn is_nothing(&self) -> bool {
@@ -169,8 +175,12 @@ impl Wanted {
 ///
 /// # Errors
 /// The client may not act as that user, or names none.
-pub(crate) fn acting(server: &Server, user: UserInfo, headers: &HeaderMap) -> Result<UserInfo, Refusal> {
-    let wanted = Wanted::read(headers);
+pub(crate) fn acting(
+    server: &Server,
+    user: Arc<UserInfo>,
+    headers: &HeaderMap,
+) -> Result<Arc<UserInfo>, Refusal> {
+    let wanted = Wanted::read(headers).map_err(Refusal::Senseless)?;
     if wanted.is_nothing() {
         return Ok(user);
     }
@@ -180,7 +190,7 @@ pub(crate) fn acting(server: &Server, user: UserInfo, headers: &HeaderMap) -> Re
     for request in wanted.requests() {
         server.authorize(&user, &request).map_err(Refusal::Forbidden)?;
     }
-    Ok(wanted.into_user())
+    Ok(Arc::new(wanted.into_user()))
 }
 
 #[cfg(test)]
@@ -192,7 +202,7 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, http::HeaderValue::from_static(value));
         }
-        Wanted::read(&map)
+        Wanted::read(&map).expect("text")
     }
 
     #[test]
@@ -238,6 +248,20 @@ mod tests {
             (user.uid.as_str(), &user.extra["acme.com/project"][..]),
             ("7", &["a".to_owned(), "b".to_owned()][..])
         );
+    }
+
+    #[test]
+    fn headers_are_utf8_and_none_is_passed_over() {
+        let read = |name: &'static str, value: &[u8]| {
+            let mut map = HeaderMap::new();
+            map.append(name, http::HeaderValue::from_bytes(value).expect("value"));
+            Wanted::read(&map)
+        };
+        let user = read(USER, "jörg".as_bytes()).expect("text").user;
+        assert_eq!(user, "jörg");
+        for name in [USER, GROUP, UID, "impersonate-extra-a"] {
+            assert!(read(name, b"j\xf6rg").is_err(), "{name}");
+        }
     }
 
     #[test]

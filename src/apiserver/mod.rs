@@ -28,6 +28,7 @@ mod cel;
 mod certificates;
 mod conversion;
 pub(crate) mod crd;
+mod describe;
 pub mod discovery;
 mod front;
 mod furnish;

@@ -24,7 +24,7 @@ pub(crate) struct RequestInfo {
     pub(crate) name: String,
     /// Fields that must have a value, of lists, watches and removals of many.
     pub(crate) selected: Vec<(String, String)>,
-    /// Whether the answer lasts: it is a watch, of one object too.
+    /// Whether the answer lasts: it is a watch.
     pub(crate) is_long: bool,
 }
 
@@ -89,7 +89,6 @@ impl RequestInfo {
         if special.is_none() {
             self.subresource = part(2);
         }
-        self.is_long = verb == "watch" || (verb == "get" && watches(query));
         if self.name.is_empty() {
             match verb {
                 "get" => self.read_list(query),
@@ -100,14 +99,16 @@ impl RequestInfo {
                 _ => {}
             }
         }
+        self.is_long = self.verb == "watch";
     }
 
     /// A list of one name is a request for that object.
     fn read_list(&mut self, query: &str) {
+        let verb = if watches(query) { "watch" } else { "list" };
+        verb.clone_into(&mut self.verb);
         let query = path::query(query);
         self.selected = selected(query.clone());
         let value = |key: &str| query.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
-        (if self.is_long { "watch" } else { "list" }).clone_into(&mut self.verb);
         let mut terms = value("fieldSelector").unwrap_or_default().split(',');
         let exact = |term: &str| -> Option<String> {
             let rest = term.trim().strip_prefix("metadata.name")?;

@@ -9,7 +9,6 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use serde_json::Value;
 
 use super::auth::{Tokens, UserInfo};
 use super::authenticate::{self, Refusal};
@@ -21,13 +20,13 @@ use super::path::{self, ResourcePath, Target};
 use super::proto;
 use super::schema::go_quote;
 use super::status::{ApiError, json_response};
-use super::{Server, discovery, health, identity, openapi, watch};
+use super::{Server, describe, discovery, health, identity, watch};
 
 /// Largest body of a request.
 const BODY_LIMIT: usize = 3 << 20;
 
 impl Server {
-    /// Returns the routes of the server. Who asks is read from a [`UserInfo`] among the request's extensions, or from its
+    /// Returns the routes of the server. Who asks is read from a [`UserInfo`] among the request's extensions (or one in an `Arc`), or from its
     /// bearer token, looked up in [`Tokens`] there; requests with neither are answered only on `/healthz`, `/readyz`,
     /// `/livez` and `/version`, those with a wrong token nowhere.
     pub fn router(&self) -> Router {
@@ -54,10 +53,10 @@ async fn answer(State(server): State<Server>, request: Request) -> Response {
 /// Who asks, whether he may, and only then what for.
 async fn route(server: &Server, visit: &mut Visit, parts: Parts, body: Body) -> Result<Response, ApiError> {
     let asking = authenticate::who(server, &parts)?;
-    let noted = visit.is_audited().then(|| asking.clone());
+    let noted = visit.is_audited().then(|| Arc::clone(&asking));
     let acting = authenticate::acting(server, asking, &parts.headers);
     if let Some(asking) = &noted {
-        visit.asked_by(asking, acting.as_ref().ok());
+        visit.asked_by(asking, acting.as_deref().ok());
     }
     let user = match acting {
         Ok(user) => user,
@@ -75,9 +74,7 @@ async fn route(server: &Server, visit: &mut Visit, parts: Parts, body: Body) -> 
     let text = parts.uri.path();
     match path::parse(text) {
         Target::Resource(path) if proto::wanted(accept_of(&parts.headers)) => {
-            let query = Query(path::query(parts.uri.query().unwrap_or_default()));
-            let is_watch =
-                parts.method == Method::GET && (path.watches || query.flag("watch").unwrap_or(false));
+            let is_watch = parts.method == Method::GET && visit.what.verb == "watch";
             let response = resource(server, visit, path, user, parts, body)
                 .await
                 .unwrap_or_else(IntoResponse::into_response);
@@ -85,12 +82,12 @@ async fn route(server: &Server, visit: &mut Visit, parts: Parts, body: Body) -> 
         }
         Target::Resource(path) => resource(server, visit, path, user, parts, body).await,
         _ if !matches!(parts.method, Method::GET | Method::HEAD) => Err(ApiError::method_not_allowed()),
-        Target::Other if text.starts_with("/openapi/") => describe(server, text, accept_of(&parts.headers)),
+        Target::Other if text.starts_with("/openapi/") => describe::openapi(server, &parts).await,
         Target::Other => {
-            let own = identity::describe(server, text, host_of(&parts.headers));
+            let own = identity::describe(server, text, host_of(&parts));
             Ok(own.unwrap_or_else(|| other(server, text, parts.uri.query().unwrap_or_default())))
         }
-        target => Ok(discover(server, &target, &parts)),
+        target => Ok(describe::discover(server, &target, &parts)),
     }
 }
 
@@ -152,50 +149,8 @@ fn other(server: &Server, path: &str, query: &str) -> Response {
     }
 }
 
-/// Answers what the server says of itself in `OpenAPI`.
-fn describe(server: &Server, path: &str, accept: &str) -> Result<Response, ApiError> {
-    let registry = server.registry();
-    if path == "/openapi/v2" {
-        let document = openapi::v2_document(&registry);
-        let Some(content_type) = openapi::v2_wants_protobuf(accept) else {
-            return Ok(json_response(200, &document));
-        };
-        let mut response = Response::new(Body::from(openapi::v2_protobuf(&document)));
-        if let Ok(value) = HeaderValue::from_str(content_type) {
-            response.headers_mut().insert(header::CONTENT_TYPE, value);
-        }
-        return Ok(response);
-    }
-    if !negotiates_json(accept) {
-        return Err(ApiError::not_acceptable(&["application/json"]));
-    }
-    let rest = path
-        .strip_prefix("/openapi/v3")
-        .ok_or_else(ApiError::no_such_path)?;
-    let parts: Vec<&str> = rest.split('/').filter(|part| !part.is_empty()).collect();
-    let found = match parts[..] {
-        [] => Some(openapi::v3_index(&registry)),
-        ["api", version] => openapi::v3_document(&registry, "", version),
-        ["apis", group, version] => openapi::v3_document(&registry, group, version),
-        _ => None,
-    };
-    found
-        .map(|value| json_response(200, &value))
-        .ok_or_else(ApiError::no_such_path)
-}
-
-fn negotiates_json(accept: &str) -> bool {
-    accept.is_empty()
-        || accept.split(',').any(|media| {
-            matches!(
-                media.split(';').next().unwrap_or_default().trim(),
-                "application/json" | "*/*" | "application/*"
-            )
-        })
-}
-
 /// Answers a request on a path that is no resource and nothing else.
-fn page_not_found() -> Response {
+pub(super) fn page_not_found() -> Response {
     text(
         StatusCode::NOT_FOUND,
         "text/plain; charset=utf-8",
@@ -212,7 +167,7 @@ fn text(code: StatusCode, content_type: &'static str, body: Bytes) -> Response {
     response
 }
 
-fn accept_of(headers: &HeaderMap) -> &str {
+pub(super) fn accept_of(headers: &HeaderMap) -> &str {
     headers
         .get(header::ACCEPT)
         .and_then(|v| v.to_str().ok())
@@ -220,41 +175,18 @@ fn accept_of(headers: &HeaderMap) -> &str {
 }
 
 /// Returns where the client has reached the server.
-fn host_of(headers: &HeaderMap) -> &str {
-    headers
-        .get(header::HOST)
-        .and_then(|v| v.to_str().ok())
-        .unwrap_or("localhost")
-}
-
-fn discover(server: &Server, target: &Target, parts: &Parts) -> Response {
-    let registry = server.registry();
-    let host = host_of(&parts.headers);
-    if let Target::CoreVersions | Target::Groups = target
-        && let Some(form) = discovery::Aggregated::wanted(accept_of(&parts.headers))
-    {
-        let core = *target == Target::CoreVersions;
-        let mut response = json_response(200, &discovery::aggregated(&registry, form, core));
-        if let Ok(value) = HeaderValue::from_str(&form.content_type()) {
-            response.headers_mut().insert(header::CONTENT_TYPE, value);
-        }
-        return response;
-    }
-    let found: Option<Value> = match target {
-        Target::CoreVersions => Some(discovery::api_versions(host)),
-        Target::Groups => Some(discovery::group_list(&registry)),
-        Target::Group(group) => discovery::group(&registry, group),
-        Target::Version { group, version } => discovery::resource_list(&registry, group, version),
-        Target::Resource(_) | Target::Other => None,
-    };
-    found.map_or_else(page_not_found, |value| json_response(200, &value))
+pub(super) fn host_of(parts: &Parts) -> &str {
+    // HTTP/2 has no header for it.
+    let authority = parts.uri.authority().map(http::uri::Authority::as_str);
+    let header = parts.headers.get(header::HOST).and_then(|v| v.to_str().ok());
+    authority.or(header).unwrap_or("localhost")
 }
 
 async fn resource(
     server: &Server,
     visit: &mut Visit,
     path: ResourcePath,
-    user: UserInfo,
+    user: Arc<UserInfo>,
     parts: Parts,
     body: Body,
 ) -> Result<Response, ApiError> {
@@ -280,13 +212,11 @@ async fn resource(
         query.0.push(("watch".to_owned(), "true".to_owned()));
     }
     visit.is_served = true;
-    let body = tokio::time::timeout(
-        server.0.options.limits.body,
-        axum::body::to_bytes(body, BODY_LIMIT),
-    )
-    .await
-    .map_err(|_| ApiError::timed_out())?
-    .map_err(|error| body_error(&error))?;
+    let body = match parts.method {
+        // Nobody reads it, and a watch would keep it.
+        Method::GET | Method::HEAD => Bytes::new(),
+        _ => read_body(server, body).await?,
+    };
     let call = Arc::new(Call {
         server: server.clone(),
         info,
@@ -303,6 +233,14 @@ async fn resource(
         .unwrap_or_else(IntoResponse::into_response);
     handlers::put_warnings(&call, &mut response);
     Ok(response)
+}
+
+async fn read_body(server: &Server, body: Body) -> Result<Bytes, ApiError> {
+    let read = axum::body::to_bytes(body, BODY_LIMIT);
+    tokio::time::timeout(server.0.options.limits.body, read)
+        .await
+        .map_err(|_| ApiError::timed_out())?
+        .map_err(|error| body_error(&error))
 }
 
 /// Tells a body that is too large from one that breaks off (kube-apiserver: 500, with what reading it said).
@@ -326,7 +264,8 @@ fn fits(info: &Arc<ResourceInfo>, path: &ResourcePath) -> bool {
         path.namespace.is_empty()
     };
     let subresource = match path.subresource.as_str() {
-        "" => true,
+        // What is only an answer can't be watched.
+        "" => !(path.watches && info.virtual_only),
         _ if path.watches => false,
         "status" => info.status,
         "scale" => info.scale.is_some(),
@@ -337,6 +276,10 @@ fn fits(info: &Arc<ResourceInfo>, path: &ResourcePath) -> bool {
 
 async fn dispatch(call: &Arc<Call>, method: &Method) -> Result<Response, ApiError> {
     let info = Arc::clone(&call.info);
+    // First of all: the right to watch is no right to do anything else.
+    if call.path.watches && *method != Method::GET {
+        return Err(ApiError::method_not_allowed());
+    }
     if info.virtual_only {
         return if *method == Method::POST && call.path.name.is_empty() {
             handlers::review(call).await
@@ -363,12 +306,10 @@ async fn dispatch(call: &Arc<Call>, method: &Method) -> Result<Response, ApiErro
         }
         _ => return handlers::other(call, method).await,
     }
-    if call.path.watches && *method != Method::GET {
-        return Err(ApiError::method_not_allowed());
-    }
     let named = !call.path.name.is_empty();
     match (method.as_str(), named) {
-        ("GET", true) if !call.query.flag("watch").unwrap_or(false) => handlers::get(call).await,
+        // A parameter makes no watch of what has a name; only the old paths do.
+        ("GET", true) if !call.path.watches => handlers::get(call).await,
         ("GET", _) => {
             let mut options = ListOptions::parse(&call.query)?;
             if named {
@@ -394,5 +335,25 @@ async fn dispatch(call: &Arc<Call>, method: &Method) -> Result<Response, ApiErro
         ("DELETE", false) if info.allows("deletecollection") => handlers::delete_collection(call).await,
         (_, _) if info.custom => Err(ApiError::verb_not_allowed(&info, "")),
         _ => Err(ApiError::method_not_allowed()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_client_reaches_the_server_stands_in_one_of_two_places() {
+        let host = |uri: &str, header: Option<&str>| {
+            let mut request = http::Request::get(uri);
+            if let Some(host) = header {
+                request = request.header(header::HOST, host);
+            }
+            let (parts, ()) = request.body(()).unwrap().into_parts();
+            host_of(&parts).to_owned()
+        };
+        assert_eq!(host("https://example.com:6443/api", None), "example.com:6443");
+        assert_eq!(host("/api", Some("10.0.0.1:6443")), "10.0.0.1:6443");
+        assert_eq!(host("/api", None), "localhost");
     }
 }

@@ -17,9 +17,11 @@ use tokio_rustls::TlsAcceptor;
 use tower::{Service, ServiceExt};
 
 use super::Server;
-use super::auth::{Tokens, UserInfo};
+use super::auth::{self, Tokens, UserInfo};
 use super::front::Peer;
 use super::front::pace::Paced;
+use super::front::portions;
+use crate::time::Timestamp;
 
 /// How long a client may take to say hello.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -45,10 +47,10 @@ impl Server {
     /// Returns a client that talks to the server without a socket, as the administrator. Its default namespace is
     /// `default`. Must be called inside a tokio runtime.
     pub fn client(&self) -> kube::Client {
-        let router = self.router();
+        let (router, admin) = (self.router(), Arc::new(UserInfo::admin()));
         let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
             let mut request = request.map(Body::new);
-            request.extensions_mut().insert(UserInfo::admin());
+            request.extensions_mut().insert(Arc::clone(&admin));
             let router = router.clone();
             async move { router.oneshot(request).await }
         });
@@ -134,14 +136,20 @@ impl Connection {
         let session = stream.get_ref().1;
         let certificate = session.peer_certificates().and_then(|c| c.first());
         let caller = Caller {
-            user: certificate.and_then(|c| UserInfo::from_certificate(c)),
+            user: certificate
+                .and_then(|c| UserInfo::from_certificate(c))
+                .map(Arc::new),
+            until: certificate.and_then(|c| auth::not_after(c)),
+            server: self.server.clone(),
             tokens: self.tokens,
             peer: self.peer,
             router: self.server.router(),
         };
-        let service = hyper::service::service_fn(move |request| caller.clone().ask(request));
         let limits = &self.server.0.options.limits;
         let is_second = session.alpn_protocol() == Some(b"h2");
+        // Over HTTP/1.1 a client that takes nothing stalls the socket, too.
+        let stall = is_second.then_some(limits.stall);
+        let service = hyper::service::service_fn(move |request| caller.clone().ask(request, stall));
         let stream = Paced::new(stream, limits.stall);
         let mut closing = self.server.0.closing.subscribe();
         let told_to_close = async move { drop(closing.wait_for(|closing| *closing).await) };
@@ -203,7 +211,10 @@ fn second() -> http2::Builder<TokioExecutor> {
 /// What is known of all requests of a connection.
 #[derive(Clone)]
 struct Caller {
-    user: Option<UserInfo>,
+    user: Option<Arc<UserInfo>>,
+    /// When the certificate by which the user is known ends. A connection can last longer.
+    until: Option<Timestamp>,
+    server: Server,
     tokens: Arc<Tokens>,
     peer: IpAddr,
     router: Router,
@@ -213,14 +224,23 @@ impl Caller {
     fn ask(
         mut self,
         request: http::Request<Incoming>,
+        stall: Option<Duration>,
     ) -> impl Future<Output = Result<axum::response::Response, std::convert::Infallible>> {
         let mut request = request.map(Body::new);
         let extensions = request.extensions_mut();
-        if let Some(user) = self.user {
+        let is_good = self.until.is_some_and(|until| self.server.now() <= until);
+        if let Some(user) = self.user.filter(|_| is_good) {
             extensions.insert(user);
         }
         extensions.insert(self.tokens);
         extensions.insert(Peer(self.peer));
-        self.router.call(request)
+        let answer = self.router.call(request);
+        async move {
+            let response = answer.await?;
+            Ok(match stall {
+                Some(stall) => portions::of(response, stall).await,
+                None => response,
+            })
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! It must not decide when something is an error.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -331,7 +332,8 @@ impl ApiError {
         } else {
             format!("{kind}.{group}")
         };
-        let mut seen: Vec<String> = Vec::new();
+        // A request can break a rule at 100,000 places.
+        let (mut told, mut seen) = (HashSet::new(), Vec::new());
         let mut causes = Vec::new();
         for error in errors {
             let text = error.to_string();
@@ -340,7 +342,7 @@ impl ApiError {
                 .unwrap_or(&text)
                 .to_owned();
             causes.push(json!({"reason": error.kind.reason(), "message": body, "field": error.field}));
-            if !seen.contains(&text) {
+            if told.insert(text.clone()) {
                 seen.push(text);
             }
         }

@@ -405,7 +405,7 @@ mod tests {
             query,
             headers: http::HeaderMap::new(),
             body: Bytes::new(),
-            user: UserInfo::new("u", "", Vec::new()),
+            user: Arc::new(UserInfo::new("u", "", Vec::new())),
             tokens: Arc::default(),
             warnings: std::sync::Mutex::default(),
         });

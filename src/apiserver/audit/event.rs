@@ -14,6 +14,12 @@ use super::super::authorize::Decision;
 use super::super::request::RequestInfo;
 use crate::time::Timestamp;
 
+/// Bytes of the number that a client gives its request.
+const ID: usize = 64;
+/// Bytes of any other text that comes from a request or an answer.
+const TEXT: usize = 1024;
+/// Addresses a request says it has come over.
+const SOURCES: usize = 16;
 /// Bytes of a user agent that are kept (kube-apiserver: `maxUserAgentLength`).
 const AGENT: usize = 1024;
 
@@ -119,29 +125,29 @@ pub(crate) struct Failure {
 impl Event {
     /// Begins an event with what a request says of itself.
     pub(crate) fn new(
-        id: String,
+        id: &str,
         what: &RequestInfo,
         parts: &Parts,
         peer: Option<IpAddr>,
         now: Timestamp,
     ) -> Self {
         let object_ref = what.is_resource.then(|| ObjectRef {
-            resource: what.resource.clone(),
-            namespace: what.namespace.clone(),
-            name: what.name.clone(),
-            api_group: what.group.clone(),
-            api_version: what.version.clone(),
-            subresource: what.subresource.clone(),
+            resource: cut(&what.resource, TEXT),
+            namespace: cut(&what.namespace, TEXT),
+            name: cut(&what.name, TEXT),
+            api_group: cut(&what.group, TEXT),
+            api_version: cut(&what.version, TEXT),
+            subresource: cut(&what.subresource, TEXT),
         });
         let uri = parts.uri.path_and_query();
         Self {
             kind: "Event",
             api_version: "audit.k8s.io/v1",
             level: "Metadata",
-            id,
+            id: cut(id, ID),
             stage: Stage::ResponseComplete,
-            uri: uri.map_or_else(String::new, ToString::to_string),
-            verb: what.verb.clone(),
+            uri: uri.map_or_else(String::new, |uri| cut(uri.as_str(), TEXT)),
+            verb: cut(&what.verb, TEXT),
             user: User::default(),
             impersonated_user: None,
             sources: sources(&parts.headers, peer),
@@ -193,7 +199,7 @@ impl Event {
             answer.status = "Failure";
             answer.reason.clone_from(&failure.reason);
             if !is_secret {
-                answer.message.clone_from(&failure.message);
+                answer.message = cut(&failure.message, TEXT);
             }
         }
         self.response_status = Some(answer);
@@ -216,6 +222,15 @@ impl Event {
         self.stage = stage;
         self.stage_timestamp = micros(now);
     }
+}
+
+/// Returns the beginning of a text: an event stays small, whatever a client sends.
+fn cut(text: &str, most: usize) -> String {
+    let mut end = most.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
 }
 
 fn micros(moment: Timestamp) -> String {
@@ -242,15 +257,18 @@ fn sources(headers: &HeaderMap, peer: Option<IpAddr>) -> Vec<String> {
             .and_then(|v| v.to_str().ok())
             .unwrap_or_default()
     };
-    let mut all: Vec<IpAddr> = text("x-forwarded-for")
-        .split(',')
+    let forwarded = text("x-forwarded-for").split(',');
+    let mut all: Vec<IpAddr> = forwarded
         .filter_map(|part| part.trim().parse().ok())
+        .take(SOURCES)
         .collect();
     if let Ok(real) = text("x-real-ip").trim().parse()
         && !all.contains(&real)
     {
         all.push(real);
     }
+    // The last one is known, the others are what the client says.
+    all.truncate(SOURCES - 1);
     if let Some(peer) = peer
         && all.last() != Some(&peer)
     {
@@ -275,7 +293,7 @@ mod tests {
             parts.uri.query().unwrap_or_default(),
         );
         let now = "2026-01-02T03:04:05.678901Z".parse().unwrap();
-        let mut event = Event::new("an-id".to_owned(), &what, &parts, Some([10, 0, 0, 7].into()), now);
+        let mut event = Event::new("an-id", &what, &parts, Some([10, 0, 0, 7].into()), now);
         event.at(Stage::ResponseComplete, now);
         event
     }
@@ -309,6 +327,26 @@ mod tests {
         let mut other = event("/api/v1/namespaces/n/configmaps/s", &[]);
         other.answered(422, Some(&failure));
         assert!(serde_json::to_string(&other).unwrap().contains("hunter2"));
+    }
+
+    #[test]
+    fn events_stay_small_whatever_a_client_sends() {
+        let addresses = vec!["10.0.0.1"; 5000].join(",");
+        let long = "ä".repeat(20_000);
+        let uri = format!("/api/v1/namespaces/n/configmaps/{}", "x".repeat(20_000));
+        let mut event = event(&uri, &[("x-forwarded-for", &addresses)]);
+        event.answered(
+            400,
+            Some(&Failure {
+                reason: "BadRequest".into(),
+                message: long.clone(),
+            }),
+        );
+        assert_eq!(event.sources.len(), SOURCES);
+        assert_eq!(event.sources.last().map(String::as_str), Some("10.0.0.7"));
+        assert_eq!(cut(&long, ID + 1).len(), ID);
+        let size = serde_json::to_vec(&event).unwrap().len();
+        assert!(size < 6 * TEXT, "{size}");
     }
 
     #[test]

@@ -65,6 +65,7 @@ impl AuditLog {
             counts: Arc::clone(&counts),
             complain,
             complained: AtomicBool::new(false),
+            torn: false,
         };
         let thread = std::thread::Builder::new()
             .name("apiserver-audit".to_owned())
@@ -117,6 +118,8 @@ struct Writer<W> {
     counts: Arc<Counts>,
     complain: Complain,
     complained: AtomicBool,
+    /// Whether what is in the file ends in the middle of a line.
+    torn: bool,
 }
 
 impl<W: Write> Writer<W> {
@@ -138,12 +141,31 @@ impl<W: Write> Writer<W> {
                     None
                 };
             }
-            if let Err(error) = self.file.write_all(&chunk) {
+            if let Err(error) = self.write(&chunk) {
                 self.counts.lost.fetch_add(count, Ordering::Relaxed);
                 self.say(&error);
             }
             chunk.clear();
         }
+    }
+
+    /// Writes lines, and remembers whether the last one was torn off.
+    fn write(&mut self, mut rest: &[u8]) -> io::Result<()> {
+        if self.torn {
+            self.file.write_all(b"\n")?;
+            self.torn = false;
+        }
+        while !rest.is_empty() {
+            let count = match self.file.write(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            self.torn = rest.get(count - 1).is_none_or(|byte| *byte != b'\n');
+            rest = &rest[count..];
+        }
+        Ok(())
     }
 
     fn say(&self, error: &io::Error) {
@@ -166,13 +188,7 @@ mod tests {
     fn event(path: &str) -> Event {
         let (parts, ()) = http::Request::get(path).body(()).unwrap().into_parts();
         let what = RequestInfo::of(&parts.method, path, "");
-        Event::new(
-            String::new(),
-            &what,
-            &parts,
-            None,
-            crate::time::Timestamp::UNIX_EPOCH,
-        )
+        Event::new("", &what, &parts, None, crate::time::Timestamp::UNIX_EPOCH)
     }
 
     #[test]
@@ -233,6 +249,46 @@ mod tests {
         assert_eq!(log.lost(), 3);
         let said = said.lock().unwrap();
         assert!(said.len() == 1 && said[0].contains("/x/audit.log"), "{said:?}");
+    }
+
+    #[test]
+    fn a_line_that_was_torn_off_spoils_no_other() {
+        /// A disk that is full once, in the middle of a line.
+        #[derive(Default)]
+        struct Small(Arc<Mutex<Vec<u8>>>, u32);
+
+        impl Write for Small {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.1 += 1;
+                let count = match self.1 {
+                    1 => 10,
+                    2 => return Err(io::ErrorKind::StorageFull.into()),
+                    _ => bytes.len(),
+                };
+                let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                all.extend_from_slice(&bytes[..count]);
+                Ok(count)
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+
+        let written = Arc::<Mutex<Vec<u8>>>::default();
+        let log = AuditLog::start(Small(Arc::clone(&written), 0), Path::new("x"), Box::new(|_| {})).unwrap();
+        log.tell(event("/lost"));
+        while log.lost() == 0 {
+            std::thread::yield_now();
+        }
+        log.tell(event("/kept"));
+        log.close();
+        let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
+        let last = text.lines().last().unwrap();
+        assert!(
+            text.lines().count() == 2 && last.starts_with('{') && last.contains("/kept"),
+            "{text}"
+        );
     }
 
     #[test]

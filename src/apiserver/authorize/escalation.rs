@@ -112,6 +112,10 @@ fn confirm(call: &Call, object: &Value, wanted: &[Rule]) -> Result<(), ApiError>
     let user = &call.user;
     let bindings = call.server.bindings();
     let (own, problems) = bindings.rules_of(user, &call.path.namespace);
+    if !rule::is_comparable(&own, wanted) {
+        let why = "there are too many rules to compare them with the permissions currently held";
+        return Err(ApiError::forbidden(&call.info, meta::name(object), why));
+    }
     let missing = rule::missing(&own, wanted);
     if missing.is_empty() {
         return Ok(());

@@ -1,10 +1,17 @@
 //! One rule of a role: what it allows, and whether others together cover it, as kube-apiserver decides (its packages
 //! `apis/rbac/v1` and `component-helpers/auth/rbac/validation`). It must not know who has the rule.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::{Value, json};
 
 use super::super::request::RequestInfo;
 use super::super::schema::go_quote;
+
+/// Parts of rules that are looked at for one write.
+const MOST_PARTS: usize = 100_000;
+/// Parts times rules that are compared with them.
+const MOST_COMPARISONS: usize = 20_000_000;
 
 /// A rule. Either groups and resources are there, or paths.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,11 +31,6 @@ fn texts(value: &Value) -> Vec<String> {
 
 fn has(list: &[String], wanted: &str) -> bool {
     list.iter().any(|item| item == wanted)
-}
-
-/// Says whether `list` has all that is wanted, or stands for everything.
-fn has_all(list: &[String], wanted: &[String]) -> bool {
-    has(list, "*") || wanted.iter().all(|item| has(list, item))
 }
 
 /// Says whether a path with a star at its end, or a whole one, takes in another.
@@ -116,25 +118,13 @@ impl Rule {
         parts
     }
 
-    /// Says whether the rule allows all that a part of another one does.
-    fn covers(&self, part: &Self) -> bool {
-        let names = if part.names.is_empty() {
-            self.names.is_empty()
-        } else {
-            self.names.is_empty() || part.names.iter().all(|name| has(&self.names, name))
-        };
-        let resource = |wanted: &String| {
-            has(&self.resources, wanted)
-                || wanted
-                    .split_once('/')
-                    .is_some_and(|(_, sub)| !sub.is_empty() && has(&self.resources, &format!("*/{sub}")))
-        };
-        let path = |wanted: &String| self.paths.iter().any(|own| path_covers(own, wanted));
-        names
-            && has_all(&self.verbs, &part.verbs)
-            && has_all(&self.groups, &part.groups)
-            && (has(&self.resources, "*") || part.resources.iter().all(resource))
-            && part.paths.iter().all(path)
+    /// Into how many parts it is taken apart.
+    fn size(&self) -> usize {
+        let things = self.groups.len().saturating_mul(self.resources.len());
+        let things = things.saturating_mul(self.names.len().max(1));
+        things
+            .saturating_add(self.paths.len())
+            .saturating_mul(self.verbs.len())
     }
 
     /// Says whether the rule is about all objects of one resource, or one object.
@@ -179,22 +169,86 @@ pub(crate) fn quoted_list(list: &[String]) -> String {
     format!("[{}]", quoted.join(" "))
 }
 
+/// What a rule allows, so that it is found whatever the length of its lists.
+struct Allowed<'a> {
+    verbs: HashSet<&'a str>,
+    groups: HashSet<&'a str>,
+    resources: HashSet<&'a str>,
+    names: HashSet<&'a str>,
+    paths: HashSet<&'a str>,
+    /// What is before the star of paths that end in one.
+    prefixes: HashSet<&'a str>,
+}
+
+impl<'a> From<&'a Rule> for Allowed<'a> {
+    fn from(rule: &'a Rule) -> Self {
+        let set = |list: &'a [String]| list.iter().map(String::as_str).collect();
+        let starred = rule.paths.iter().filter(|path| path.ends_with('*'));
+        Self {
+            verbs: set(&rule.verbs),
+            groups: set(&rule.groups),
+            resources: set(&rule.resources),
+            names: set(&rule.names),
+            paths: set(&rule.paths),
+            prefixes: starred.map(|path| path.trim_end_matches('*')).collect(),
+        }
+    }
+}
+
+impl Allowed<'_> {
+    /// Says whether the rule allows all that a part of another one does.
+    fn covers(&self, part: &Rule) -> bool {
+        let all = |own: &HashSet<&str>, wanted: &[String]| {
+            own.contains("*") || wanted.iter().all(|item| own.contains(item.as_str()))
+        };
+        let named = |name: &String| self.names.contains(name.as_str());
+        (self.names.is_empty() || (!part.names.is_empty() && part.names.iter().all(named)))
+            && all(&self.verbs, &part.verbs)
+            && all(&self.groups, &part.groups)
+            && (self.resources.contains("*") || part.resources.iter().all(|wanted| self.has_resource(wanted)))
+            && part.paths.iter().all(|wanted| self.has_path(wanted))
+    }
+
+    fn has_resource(&self, wanted: &str) -> bool {
+        self.resources.contains(wanted)
+            || wanted
+                .split_once('/')
+                .is_some_and(|(_, sub)| !sub.is_empty() && self.resources.contains(&*format!("*/{sub}")))
+    }
+
+    /// Whether a path is there, or a beginning of it with a star.
+    fn has_path(&self, wanted: &str) -> bool {
+        let ends = wanted.char_indices().map(|(at, _)| at).chain([wanted.len()]);
+        self.paths.contains(wanted)
+            || (!self.prefixes.is_empty()
+                && ends.into_iter().any(|end| self.prefixes.contains(&wanted[..end])))
+    }
+}
+
+/// Says whether what it takes to find out what is missing is within bounds: lists of rules are multiplied with each other.
+pub(crate) fn is_comparable(own: &[Rule], wanted: &[Rule]) -> bool {
+    let parts = wanted.iter().map(Rule::size).fold(0, usize::saturating_add);
+    parts <= MOST_PARTS && parts.saturating_mul(own.len()) <= MOST_COMPARISONS
+}
+
 /// Returns what of `wanted` the rules in `own` do not allow, rules about one resource put together.
 pub(crate) fn missing(own: &[Rule], wanted: &[Rule]) -> Vec<Rule> {
+    let own: Vec<Allowed<'_>> = own.iter().map(Allowed::from).collect();
     let parts = wanted.iter().flat_map(Rule::parts);
     let uncovered = parts.filter(|part| !own.iter().any(|rule| rule.covers(part)));
     let mut compact: Vec<Rule> = Vec::new();
+    let mut known = HashMap::new();
     for part in uncovered {
-        let same = |rule: &&mut Rule| {
-            rule.is_simple()
-                && part.is_simple()
-                && (&rule.groups, &rule.resources, &rule.names)
-                    == (&part.groups, &part.resources, &part.names)
-        };
-        match compact.iter_mut().find(same) {
-            Some(rule) => rule.verbs.extend(part.verbs),
-            None => compact.push(part),
+        let what = (part.groups.clone(), part.resources.clone(), part.names.clone());
+        if let Some(&at) = known.get(&what).filter(|_| part.is_simple()) {
+            let rule: &mut Rule = &mut compact[at];
+            rule.verbs.extend(part.verbs);
+            continue;
         }
+        if part.is_simple() {
+            known.insert(what, compact.len());
+        }
+        compact.push(part);
     }
     compact
 }
@@ -255,6 +309,25 @@ mod tests {
         assert!(!rule.allows(&path("/healthz/etcd")));
         assert!(rule.allows(&path("/api/v1")));
         assert!(!rule.allows(&path("/api")));
+    }
+
+    #[test]
+    fn what_a_small_rule_multiplies_to_is_bounded() {
+        let many: Vec<String> = (0..1000).map(|n| format!("r{n}")).collect();
+        let wide = Rule {
+            verbs: many.clone(),
+            groups: vec![String::new()],
+            resources: many.clone(),
+            ..Rule::default()
+        };
+        assert!(!is_comparable(&[], std::slice::from_ref(&wide)));
+        let long = Rule {
+            verbs: vec!["get".to_owned()],
+            ..wide.clone()
+        };
+        let long = std::slice::from_ref(&long);
+        assert!(is_comparable(long, long));
+        assert!(missing(long, long).is_empty());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! [`ResourceInfo`] is one served resource in one version, built in or from a custom resource definition;
 //! [`Registry`] is the set of them at one moment.
 
+pub(crate) mod documents;
 mod events;
 mod habits;
 mod hooks;
@@ -20,7 +21,6 @@ use serde_json::Value;
 
 pub use self::registry::Registry;
 pub(crate) use self::schemas::{REFERENCE, list_meta_definitions};
-pub use self::strategy::scale_schema;
 use super::schema::{FieldError, Structural};
 
 /// Where a scale subresource finds its numbers in the object.
@@ -71,6 +71,8 @@ pub enum Part {
     Main,
     /// The subresource `status`.
     Status,
+    /// The subresource `approval`, which writes the conditions of a status.
+    Approval,
 }
 
 /// What is particular about one built-in kind. Every method has the neutral answer as its default.
@@ -83,6 +85,8 @@ pub trait BuiltinHooks: Send + Sync {
     fn prepare_update(&self, _new: &mut Value, _old: &Value) {}
     /// The same for a write of the subresource `status`; everything but the status was already taken from `old`.
     fn prepare_status_update(&self, _new: &mut Value, _old: &Value) {}
+    /// The same for a write of the subresource `approval`.
+    fn prepare_approval_update(&self, _new: &mut Value, _old: &Value) {}
     /// Says what is wrong with the object. `old` is there on updates. Metadata is checked elsewhere.
     fn validate(&self, _new: &Value, _old: Option<&Value>) -> Vec<FieldError> {
         Vec::new()
@@ -90,6 +94,14 @@ pub trait BuiltinHooks: Send + Sync {
     /// Says what is wrong with a status write.
     fn validate_status(&self, _new: &Value, _old: &Value) -> Vec<FieldError> {
         Vec::new()
+    }
+    /// Says what is wrong with a write of the approval.
+    fn validate_approval(&self, _new: &Value, _old: &Value) -> Vec<FieldError> {
+        Vec::new()
+    }
+    /// Fields of the status that a write of it leaves alone.
+    fn status_reset(&self) -> &'static [&'static str] {
+        &[]
     }
 }
 
@@ -175,6 +187,8 @@ pub struct ResourceInfo {
     pub(crate) has_generation: bool,
     pub(in crate::apiserver) source: SchemaSource,
     pub(in crate::apiserver) schema: Arc<OnceLock<Structural>>,
+    /// The type definitions of a built-in kind, as soon as somebody has asked for them.
+    pub(in crate::apiserver) wire: OnceLock<&'static wire::Definitions>,
 }
 
 impl std::fmt::Debug for ResourceInfo {

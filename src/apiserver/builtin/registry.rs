@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use serde_json::Value;
 
 use super::super::crd;
+use super::documents::Documents;
 use super::{ResourceInfo, kinds};
 
 /// All served resources: built-in ones and those of established custom resource definitions. Cheap to clone.
@@ -12,6 +13,7 @@ use super::{ResourceInfo, kinds};
 pub struct Registry {
     /// Sorted by group, version, plural.
     resources: Arc<Vec<Arc<ResourceInfo>>>,
+    documents: Arc<Documents>,
 }
 
 impl Default for Registry {
@@ -35,10 +37,17 @@ impl Registry {
         REQUEST.get_or_init(kinds::token_request)
     }
 
+    /// Returns what is known of scales, which come to a subresource.
+    pub(crate) fn scale() -> &'static ResourceInfo {
+        static SCALE: OnceLock<ResourceInfo> = OnceLock::new();
+        SCALE.get_or_init(kinds::scale)
+    }
+
     fn from_resources(mut resources: Vec<Arc<ResourceInfo>>) -> Self {
         resources.sort_by(|a, b| (&a.group, &a.version, &a.plural).cmp(&(&b.group, &b.version, &b.plural)));
         Self {
             resources: Arc::new(resources),
+            documents: Arc::default(),
         }
     }
 
@@ -70,6 +79,11 @@ impl Registry {
                 .cloned()
                 .collect(),
         )
+    }
+
+    /// Returns what has been made of this registry.
+    pub(crate) fn documents(&self) -> &Documents {
+        &self.documents
     }
 
     /// Finds a resource by what a request path says. The core group is empty.

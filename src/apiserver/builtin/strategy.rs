@@ -49,7 +49,12 @@ impl ResourceInfo {
             Part::Main => vec![vec!["status"]],
             // Metadata of custom resources other than managedFields is also not written through their status.
             Part::Status if self.custom => vec![vec!["spec"], vec!["metadata"]],
-            Part::Status => vec![vec!["spec"]],
+            Part::Status => {
+                let kept = self.hooks.map_or(&[][..], |hooks| hooks.status_reset());
+                let kept = kept.iter().map(|field| vec!["status", field]);
+                std::iter::once(vec!["spec"]).chain(kept).collect()
+            }
+            Part::Approval => vec![vec!["spec"], vec!["status", "certificate"]],
         }
     }
 
@@ -94,7 +99,7 @@ impl ResourceInfo {
                     }
                 }
             }
-            Part::Status => {
+            Part::Status | Part::Approval => {
                 let mut sent = fields_of(std::mem::replace(new, without(old, &["status"])));
                 if let Some(status) = sent.remove("status") {
                     new["status"] = status;
@@ -102,8 +107,10 @@ impl ResourceInfo {
                 if let Some(meta) = sent.remove("metadata") {
                     self.keep_status_metadata(new, fields_of(meta));
                 }
-                if let Some(hooks) = self.hooks {
-                    hooks.prepare_status_update(new, old);
+                match self.hooks {
+                    Some(hooks) if part == Part::Approval => hooks.prepare_approval_update(new, old),
+                    Some(hooks) => hooks.prepare_status_update(new, old),
+                    None => {}
                 }
             }
         }
@@ -183,6 +190,11 @@ impl ResourceInfo {
                     errors.extend(self.scale_errors(new));
                 }
             }
+            Part::Approval => {
+                if let Some(hooks) = self.hooks {
+                    errors.extend(hooks.validate_approval(new, old));
+                }
+            }
             Part::Status => {
                 if let Some(hooks) = self.hooks {
                     errors.extend(hooks.validate_status(new, old));
@@ -201,17 +213,6 @@ impl ResourceInfo {
             .map(|scale| Structural::scale_errors(object, &scale.spec_replicas))
             .unwrap_or_default()
     }
-}
-
-/// Returns the schema that `autoscaling/v1 Scale` objects have.
-pub fn scale_schema() -> &'static Structural {
-    static SCHEMA: std::sync::OnceLock<Structural> = std::sync::OnceLock::new();
-    SCHEMA.get_or_init(|| {
-        let definition: super::schemas::Definition =
-            super::schemas::of::<k8s_openapi::api::autoscaling::v1::Scale>;
-        Structural::compile(&super::schemas::inlined(definition))
-            .unwrap_or_else(|_| Structural::preserve_all())
-    })
 }
 
 fn fields_of(object: Value) -> Map<String, Value> {

@@ -2,7 +2,8 @@
 //! and what it says of values of the wrong type. It follows the type definitions, so it must know no kind itself
 //! beyond the tables of `habits`. It must not drop unknown fields; the schema does that.
 
-use std::sync::{LazyLock, OnceLock};
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
 
 use serde_json::{Map, Value, json};
 
@@ -14,20 +15,20 @@ use crate::time::Timestamp;
 impl ResourceInfo {
     /// Returns the name of the root type and the type definitions of a built-in kind; empty for custom ones.
     pub(crate) fn definitions(&self) -> (&'static str, &'static Map<String, Value>) {
-        static KNOWN: LazyLock<std::sync::Mutex<std::collections::HashMap<String, &'static Definitions>>> =
-            LazyLock::new(Default::default);
         static NONE: OnceLock<Map<String, Value>> = OnceLock::new();
         let SchemaSource::Builtin(definition) = &self.source else {
             return ("", NONE.get_or_init(Map::new));
         };
-        let key = format!("{}/{}", self.group, self.kind);
-        let mut known = KNOWN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        // The table of kinds is a constant, so what is leaked here is bounded by it.
-        let found = known.entry(key).or_insert_with(|| {
-            let (name, map) = schemas::with_definitions(*definition);
-            Box::leak(Box::new(Definitions { name, map }))
+        let known = self.wire.get_or_init(|| {
+            let key = format!("{}/{}", self.group, self.kind);
+            let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+            // The table of kinds is a constant, so what is leaked here is bounded by it.
+            known.entry(key).or_insert_with(|| {
+                let (name, map) = schemas::with_definitions(*definition);
+                Box::leak(Box::new(Definitions { name, map }))
+            })
         });
-        (&found.name, &found.map)
+        (&known.name, &known.map)
     }
 
     /// Returns what the type definitions say of a field, such as `spec.holderIdentity`; the path itself if they say
@@ -50,10 +51,14 @@ impl ResourceInfo {
     }
 }
 
-struct Definitions {
+/// The type definitions of a built-in kind.
+pub(in crate::apiserver) struct Definitions {
     name: String,
     map: Map<String, Value>,
 }
+
+/// Those that somebody has asked for. Versions of a kind share them.
+static KNOWN: LazyLock<Mutex<HashMap<String, &'static Definitions>>> = LazyLock::new(Default::default);
 
 /// Where the walk is, for messages: the innermost struct, and a field below what is above. At the root neither is.
 #[derive(Clone, Copy, Default)]

@@ -54,6 +54,27 @@ fn condition(kind: &str, reason: &str, message: &str, now: Timestamp) -> Value {
     })
 }
 
+/// Fills in when the conditions that somebody wrote changed, where he does not say it.
+pub(crate) fn fill_times(new: &mut Value, old: &Value, now: Timestamp) {
+    let before = old["status"]["conditions"].as_array();
+    let conditions = new["status"]["conditions"].as_array_mut();
+    for condition in conditions.into_iter().flatten().filter(|c| c.is_object()) {
+        let is_open = |condition: &Value, field: &str| condition[field].as_str().is_none_or(str::is_empty);
+        if is_open(condition, "lastUpdateTime") {
+            condition["lastUpdateTime"] = rfc3339(now).into();
+        }
+        if is_open(condition, "lastTransitionTime") {
+            let same = before.into_iter().flatten().find(|c| {
+                c["type"] == condition["type"]
+                    && c["status"] == condition["status"]
+                    && !is_open(c, "lastTransitionTime")
+            });
+            let since = same.map(|c| c["lastTransitionTime"].clone());
+            condition["lastTransitionTime"] = since.unwrap_or_else(|| rfc3339(now).into());
+        }
+    }
+}
+
 /// Returns who has made a request.
 fn requester(object: &Value) -> UserInfo {
     let groups = object["spec"]["groups"].as_array().into_iter().flatten();

@@ -8,6 +8,8 @@ use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::FromDer as _;
 use x509_parser::x509::X509Name;
 
+use super::super::auth::common_name;
+
 /// Further names of a subject: the tag that each has in DER, and its bytes.
 pub(super) type Name = (u8, Vec<u8>);
 pub(super) const EMAIL: u8 = 0x81;
@@ -47,17 +49,11 @@ impl Request {
             return Err("asn1: syntax error: trailing data".to_owned());
         }
         let info = &parsed.certification_request_info;
-        let texts = |name: &X509Name<'_>| {
-            let organizations = name.iter_organization().filter_map(|o| o.as_str().ok());
-            let organizations = organizations.map(str::to_owned).collect();
-            // Of several the last one counts.
-            let last = name.iter_common_name().last().and_then(|c| c.as_str().ok());
-            (last.unwrap_or_default().to_owned(), organizations)
-        };
-        let (common_name, organizations) = texts(&info.subject);
+        check_subject(&info.subject)?;
+        let organizations = info.subject.iter_organization().filter_map(|o| o.as_str().ok());
         Ok(Self {
-            common_name,
-            organizations,
+            common_name: common_name(&info.subject).unwrap_or_default().to_owned(),
+            organizations: organizations.map(str::to_owned).collect(),
             names: names(&parsed),
             subject: info.subject.as_raw().to_vec(),
             key: info.subject_pki.raw.to_vec(),
@@ -69,6 +65,18 @@ impl Request {
     pub(super) fn has_names(&self, tag: u8) -> bool {
         self.names.iter().any(|(own, _)| *own == tag)
     }
+}
+
+/// Refuses a subject that others could read in another way: it is signed as it is, and says who its owner is.
+fn check_subject(subject: &X509Name<'_>) -> Result<(), String> {
+    if subject.iter_common_name().nth(1).is_some() {
+        return Err("the subject has more than one common name".to_owned());
+    }
+    let mut names = subject.iter_common_name().chain(subject.iter_organization());
+    if names.any(|name| name.as_str().is_err()) {
+        return Err("a name in the subject is no text that can be read".to_owned());
+    }
+    Ok(())
 }
 
 fn names(request: &X509CertificationRequest<'_>) -> Vec<Name> {
@@ -127,6 +135,37 @@ pub(super) mod tests {
         assert_eq!(request.organizations, ["system:nodes"]);
         assert!(request.has_names(DNS) && request.has_names(IP) && !request.has_names(URI));
         assert!(request.is_signed);
+    }
+
+    /// A request whose subject has these names, each with the last number of its object identifier.
+    fn field_of(subject: Vec<(u64, rcgen::DnValue)>) -> String {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        for (at, (kind, value)) in subject.into_iter().enumerate() {
+            // The library keeps one name of each kind, but can be told of the same kind by its number.
+            let kind = match (kind, at) {
+                (3, 0) => DnType::CommonName,
+                (kind, _) => DnType::CustomDnType(vec![2, 5, 4, kind]),
+            };
+            params.distinguished_name.push(kind, value);
+        }
+        let request = params.serialize_request(&KeyPair::generate().expect("key"));
+        BASE64.encode(request.expect("request").pem().expect("pem"))
+    }
+
+    #[test]
+    fn a_subject_that_can_be_read_in_two_ways_is_refused() {
+        let text = |text: &str| rcgen::DnValue::Utf8String(text.to_owned());
+        let teletex = |text: &str| rcgen::DnValue::TeletexString(text.try_into().expect("text"));
+        let one = field_of(vec![(3, text("system:node:n")), (10, text("system:nodes"))]);
+        assert!(Request::read(&one).is_ok());
+        for subject in [
+            vec![(3, text("kubernetes-admin")), (3, text("system:node:n"))],
+            vec![(3, teletex("kubernetes-admin"))],
+            vec![(3, text("system:node:n")), (10, teletex("system:masters"))],
+        ] {
+            assert!(Request::read(&field_of(subject.clone())).is_err(), "{subject:?}");
+        }
     }
 
     #[test]

@@ -125,6 +125,7 @@ fn resource(definition: &Value, version: &Value, storage_version: &str) -> Resou
                 SchemaSource::Custom(Arc::new(schema.clone()))
             }),
         schema: Arc::new(OnceLock::new()),
+        wire: OnceLock::new(),
         group,
         version: name,
         kind,

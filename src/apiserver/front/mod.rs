@@ -5,12 +5,14 @@
 //! |---|---|
 //! | `limits` | how many requests there may be at a time |
 //! | `pace` | connections that end when their client does not keep up |
+//! | `portions` | large answers that are not kept for clients that take nothing |
 //! | `gzip` | answers in fewer bytes |
 //! | `visit` | one request from its arrival to the end of its answer |
 
 pub(crate) mod gzip;
 pub(crate) mod limits;
 pub(crate) mod pace;
+pub(crate) mod portions;
 pub(crate) mod visit;
 
 use std::net::IpAddr;

@@ -53,8 +53,8 @@ impl Visit {
         let id = (peer.is_some() || audits).then(|| id_of(parts));
         let event = match &id {
             Some(id) if audits => {
-                let id = String::from_utf8_lossy(id.as_bytes()).into_owned();
-                Some(Box::new(Event::new(id, &what, parts, peer, server.now())))
+                let id = String::from_utf8_lossy(id.as_bytes());
+                Some(Box::new(Event::new(&id, &what, parts, peer, server.now())))
             }
             _ => None,
         };
@@ -145,7 +145,7 @@ impl Visit {
         self.server.0.metrics.series(self.labels())
     }
 
-    fn labels(&self) -> Labels {
+    fn labels(&self) -> Labels<'_> {
         let what = &self.what;
         let place = if what.is_resource {
             if self.is_served {

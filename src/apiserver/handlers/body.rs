@@ -14,6 +14,8 @@ use super::super::status::ApiError;
 use super::options::Validation;
 use super::{Call, MEDIA_TYPES};
 
+/// How many fields that are not known are told (kube-apiserver: its JSON decoder).
+const MOST_STRICT_ERRORS: usize = 100;
 /// How many bytes of a body an error shows.
 const SUMMARY: usize = 30;
 
@@ -311,6 +313,7 @@ pub(crate) fn object_of(call: &Call, info: &ResourceInfo, validation: Validation
 pub(crate) fn unknown_fields(unknown: &[String], validation: Validation) -> Result<Vec<String>, String> {
     let told: Vec<String> = unknown
         .iter()
+        .take(MOST_STRICT_ERRORS)
         .map(|field| format!("unknown field \"{field}\""))
         .collect();
     match validation {

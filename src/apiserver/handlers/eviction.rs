@@ -43,6 +43,8 @@ pub(crate) async fn evict(call: &Call) -> Result<Response, ApiError> {
         .ok_or_else(|| ApiError::not_found(info, &path.name))?;
     let pod = load(info, &stored);
     let mut options = DeleteOptions::parse(&call.query, eviction.get("deleteOptions"))?;
+    // Options in the body don't take away what the query says (kube-apiserver: `propagateDryRun`).
+    options.dry_run |= write.dry_run;
     let uid = meta::text(&pod, "uid");
     let meant = options.uid.as_deref().is_none_or(|wanted| wanted == uid);
     if meant && !may_disregard_budgets(&pod) {

@@ -54,7 +54,7 @@ pub(crate) struct Call {
     pub(crate) query: Query,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
-    pub(crate) user: UserInfo,
+    pub(crate) user: Arc<UserInfo>,
     /// The bearer tokens of the listener that the request came through.
     pub(crate) tokens: Arc<Tokens>,
     /// What the client is told beside the answer, whatever that is.

@@ -197,7 +197,9 @@ impl ListOptions {
             bookmarks: query.flag("allowWatchBookmarks").unwrap_or(false),
             timeout_seconds: timeout.and_then(|t| u64::try_from(t).ok()).filter(|t| *t > 0),
             version,
-            exact: matching == "Exact",
+            // A page of a version means just that version, unless it is told otherwise.
+            exact: matching == "Exact"
+                || (matching.is_empty() && limit.is_some_and(|l| l > 0) && version.is_some_and(|v| v > 0)),
             limit: limit.and_then(|l| usize::try_from(l).ok()).unwrap_or(0),
             resume,
             initial_events: initial.unwrap_or(false),

@@ -214,10 +214,14 @@ fn modify(call: &Call, target: Target, options: &WriteOptions, live: &Value) -> 
     if let Some(why) = mismatch {
         return Err(bad_patch(call, &new, &why));
     }
-    let sent = new.clone();
-    let unknown = body::normalise(info, &mut new).map_err(|why| bad_patch(call, &sent, &why))?;
+    let bad = |why: String| {
+        // What the patch has made is made again for the message alone.
+        let sent = patched(call, live, info.schema()).unwrap_or_default();
+        bad_patch(call, &sent, &why)
+    };
+    let unknown = body::normalise(info, &mut new).map_err(bad)?;
     let warnings = body::unknown_fields(&unknown, options.validation);
-    call.warn(warnings.map_err(|why| bad_patch(call, &sent, &why))?);
+    call.warn(warnings.map_err(bad)?);
     check_name(call, &mut new)?;
     track(call, target, &options.manager, Some(live), &mut new);
     Ok(new)

@@ -227,7 +227,7 @@ pub(crate) async fn page(call: &Call, options: &ListOptions) -> Result<Page, Api
     let current = store.version();
     let at = match (&token, options.version) {
         (Some(token), _) => u64::try_from(token.rv).ok(),
-        (None, Some(version)) if options.exact || (options.limit > 0 && version > 0) => Some(version),
+        (None, Some(version)) if options.exact => Some(version),
         (None, Some(version)) if version > current => return Err(ApiError::future_version(version, current)),
         _ => None,
     };

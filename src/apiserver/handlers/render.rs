@@ -13,6 +13,10 @@ use super::super::table;
 use super::write::Left;
 use super::{Call, converts, load};
 
+/// Characters of all warnings of an answer, and of each if that is not enough.
+const WARNINGS: usize = 4096;
+const WARNING: usize = 256;
+
 /// The form in which a client wants objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
@@ -140,10 +144,38 @@ pub(crate) fn plain(code: u16, object: &Value) -> Response {
     json_response(code, object)
 }
 
+/// Returns warnings as far as headers have room for them, as kube-apiserver does: if they are too long together, each is cut.
+fn bounded<'a>(warnings: &[&'a str]) -> Vec<&'a str> {
+    let length = |text: &str| text.chars().count();
+    if warnings.iter().map(|text| length(text)).sum::<usize>() <= WARNINGS {
+        return warnings.to_vec();
+    }
+    let mut told = 0;
+    let room = |text: &&str| {
+        let had = told;
+        told += length(text);
+        had < WARNINGS
+    };
+    warnings.iter().map(|text| begin(text)).take_while(room).collect()
+}
+
+/// Returns the first characters of a warning that is too long.
+fn begin(text: &str) -> &str {
+    let end = text.char_indices().nth(WARNING).map(|(at, _)| at);
+    end.map_or(text, |end| &text[..end])
+}
+
 /// Puts what is to be said beside the answer into its headers.
 pub(crate) fn put_warnings(call: &Call, response: &mut Response) {
     let warnings = call.warnings.lock().unwrap_or_else(PoisonError::into_inner);
-    for text in call.info.deprecation_warning.iter().chain(&*warnings) {
+    let all: Vec<&str> = call
+        .info
+        .deprecation_warning
+        .iter()
+        .chain(&*warnings)
+        .map(String::as_str)
+        .collect();
+    for text in bounded(&all) {
         let escaped = text.replace('\\', "\\\\").replace('"', "\\\"");
         if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{escaped}\"")) {
             response.headers_mut().append(header::WARNING, value);
@@ -154,6 +186,15 @@ pub(crate) fn put_warnings(call: &Call, response: &mut Response) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn warnings_are_cut_where_they_are_too_long_together() {
+        let long = "ä".repeat(300);
+        assert_eq!(bounded(&[&long, "b"]), [&long, "b"]);
+        let many = bounded(&[&*long; 100]);
+        assert_eq!(many.len(), WARNINGS / WARNING);
+        assert!(many.iter().all(|text| text.chars().count() == WARNING));
+    }
 
     #[test]
     fn the_first_form_that_can_be_given_is_chosen() {

@@ -1,17 +1,19 @@
 //! The subresource `scale`: the replicas of any kind in the form of `autoscaling/v1 Scale`.
 //! It must not know which kinds have it.
 
+use std::sync::Arc;
+
 use axum::response::Response;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::super::builtin::{ResourceInfo, ScalePaths, scale_schema};
+use super::super::builtin::{Registry, ResourceInfo, ScalePaths};
 use super::super::object::{go_text, meta};
 use super::super::schema::FieldError;
 use super::super::ssa::{self, Manager};
 use super::super::status::{ApiError, json_response};
 use super::options::{WriteKind, WriteOptions};
-use super::write::{Target, guaranteed};
+use super::write::{Target, check_name, guaranteed};
 use super::{Call, body, load, patch, render, stored};
 
 /// Version of `Scale` objects.
@@ -32,11 +34,12 @@ pub(crate) async fn scale(call: &Call, paths: &ScalePaths, method: &Method) -> R
     };
     let options = WriteOptions::parse(&call.query, kind)?;
     let sent = if kind == WriteKind::Update {
-        Some(body::parse(call, "Scale")?)
+        Some(body::object_of(call, Registry::scale(), options.validation)?)
     } else {
         None
     };
-    let written = guaranteed(call, Target::SCALE, &options, false, "", |live| {
+    let uid = sent.as_ref().map_or("", |sent| meta::text(sent, "uid"));
+    let written = guaranteed(call, Target::SCALE, &options, false, uid, |live| {
         let live = live.ok_or_else(|| ApiError::not_found(&call.info, &call.path.name))?;
         change(call, paths, &options, kind, sent.as_ref(), live)
     })
@@ -58,15 +61,39 @@ fn find<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
         .filter(|v| !v.is_null())
 }
 
+/// A version of a resource, and where it has its replicas.
+type Place = (String, String);
+
+/// Returns the places of all versions that are served: what is owned in one of them is no less owned in another.
+fn places(call: &Call) -> Vec<Place> {
+    let registry = call.server.registry();
+    let of_resource =
+        |info: &&Arc<ResourceInfo>| info.storage_group_resource == call.info.storage_group_resource;
+    let all = registry.all().iter().filter(of_resource);
+    all.filter_map(|info| Some((info.api_version(), info.scale.as_ref()?.spec_replicas.clone())))
+        .collect()
+}
+
+fn entries(object: &Value) -> Vec<Value> {
+    let entries = meta::of(object).get("managedFields").and_then(Value::as_array);
+    entries.cloned().unwrap_or_default()
+}
+
 /// Returns the managed fields as the scale has them.
-fn shown_managers(info: &ResourceInfo, paths: &ScalePaths, object: &Value) -> Vec<Value> {
-    let entries = meta::of(object)
-        .get("managedFields")
-        .and_then(Value::as_array)
-        .cloned()
-        .unwrap_or_default();
-    let path = split(&paths.spec_replicas);
-    ssa::scale_from_parent(&entries, &[(&info.api_version(), &path)])
+fn shown_managers(places: &[Place], object: &Value) -> Vec<Value> {
+    let paths = split_all(places);
+    let paths: Vec<(&str, &[&str])> = paths
+        .iter()
+        .map(|(version, path)| (*version, &path[..]))
+        .collect();
+    ssa::scale_from_parent(&entries(object), &paths)
+}
+
+fn split_all(places: &[Place]) -> Vec<(&str, Vec<&str>)> {
+    places
+        .iter()
+        .map(|(version, path)| (version.as_str(), split(path)))
+        .collect()
 }
 
 /// Returns the scale of an object.
@@ -77,7 +104,8 @@ pub(super) fn show(info: &ResourceInfo, paths: &ScalePaths, object: &Value) -> R
             shown["metadata"][field] = value.clone();
         }
     }
-    let managers = shown_managers(info, paths, object);
+    let own = vec![(info.api_version(), paths.spec_replicas.clone())];
+    let managers = shown_managers(&own, object);
     if !managers.is_empty() && !info.custom {
         shown["metadata"]["managedFields"] = Value::Array(managers);
     }
@@ -151,7 +179,7 @@ fn change(
     sent: Option<&Value>,
     live: &Value,
 ) -> Result<Value, ApiError> {
-    let info = &*call.info;
+    let (info, schema, places) = (&*call.info, Registry::scale().schema(), places(call));
     let shown = show(info, paths, live)?;
     let name = call.manager(&options.manager);
     let manager = Manager {
@@ -161,7 +189,7 @@ fn change(
     };
     let now = call.server.now();
     let mut owned = shown.clone();
-    let managers = shown_managers(info, paths, live);
+    let managers = shown_managers(&places, live);
     if !managers.is_empty() {
         meta::of_mut(&mut owned).insert("managedFields".to_owned(), managers.into());
     }
@@ -174,7 +202,7 @@ fn change(
                 Some(&owned),
                 &applied,
                 &manager,
-                scale_schema(),
+                schema,
                 options.force,
                 &[&["status"]],
                 now,
@@ -183,9 +211,11 @@ fn change(
         }
         _ => match sent {
             Some(sent) => sent.clone(),
-            None => patch::patched(call, &owned, scale_schema())?,
+            None => patch::patched(call, &owned, schema)?,
         },
     };
+    check_name(call, &mut wanted)?;
+    check_uid(call, &wanted, live)?;
     let replicas = checked_replicas(&wanted)?;
     if replicas < 0 && !info.custom {
         let error = FieldError::invalid("spec.replicas", replicas, "must be greater than or equal to 0");
@@ -197,14 +227,7 @@ fn change(
         ));
     }
     if kind != WriteKind::Apply {
-        ssa::track_update(
-            Some(&owned),
-            &mut wanted,
-            &manager,
-            scale_schema(),
-            &[&["status"]],
-            now,
-        );
+        ssa::track_update(Some(&owned), &mut wanted, &manager, schema, &[&["status"]], now);
     }
     let mut new = live.clone();
     put(&mut new, &paths.spec_replicas, replicas.into());
@@ -212,21 +235,33 @@ fn change(
     if !version.is_empty() {
         meta::set(&mut new, "resourceVersion", &version);
     }
-    keep_managers(info, paths, &mut new, &wanted);
+    keep_managers(info, &places, &mut new, &wanted);
     Ok(new)
 }
 
-fn keep_managers(info: &ResourceInfo, paths: &ScalePaths, new: &mut Value, wanted: &Value) {
-    let entries = |object: &Value| {
-        meta::of(object)
-            .get("managedFields")
-            .and_then(Value::as_array)
-            .cloned()
-            .unwrap_or_default()
-    };
-    let path = split(&paths.spec_replicas);
-    let version = info.api_version();
-    let merged = ssa::scale_into_parent(&entries(new), &entries(wanted), &version, &[(&version, &path)]);
+/// A patch, too, can say which object it is for.
+fn check_uid(call: &Call, wanted: &Value, live: &Value) -> Result<(), ApiError> {
+    let (wanted, own) = (meta::text(wanted, "uid"), meta::text(live, "uid"));
+    if wanted.is_empty() || wanted == own {
+        return Ok(());
+    }
+    let why = format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {own}");
+    let resource = format!("{}/scale", call.info.plural);
+    Err(ApiError::kind_conflict(
+        &call.info.group,
+        &resource,
+        &call.path.name,
+        &why,
+    ))
+}
+
+fn keep_managers(info: &ResourceInfo, places: &[Place], new: &mut Value, wanted: &Value) {
+    let paths = split_all(places);
+    let paths: Vec<(&str, &[&str])> = paths
+        .iter()
+        .map(|(version, path)| (*version, &path[..]))
+        .collect();
+    let merged = ssa::scale_into_parent(&entries(new), &entries(wanted), &info.api_version(), &paths);
     meta::of_mut(new).insert("managedFields".to_owned(), Value::Array(merged));
 }
 

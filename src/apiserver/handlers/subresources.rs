@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::super::admission::{Asked, Operation};
 use super::super::authorize::nodes::restriction::{self, Write};
 use super::super::object::meta;
+use super::super::schema::FieldError;
 use super::super::status::{ApiError, success_status};
 use super::options::{WriteKind, WriteOptions};
 use super::write::{Target, check_name, guaranteed, track};
@@ -21,22 +22,18 @@ pub(crate) async fn other(call: &Call, method: &Method) -> Result<Response, ApiE
     match (resource, call.path.subresource.as_str(), method) {
         ("pods", "binding", &Method::POST) => bind(call).await,
         ("pods", "eviction", &Method::POST) => super::eviction::evict(call).await,
-        ("serviceaccounts", "token", &Method::POST) => super::token::token(call),
-        ("namespaces", "finalize", &Method::PUT) => replace(call, "spec").await,
-        (super::write::SIGNING_REQUESTS, "approval", &Method::PUT) => replace(call, "status").await,
+        ("serviceaccounts", "token", &Method::POST) => super::token::token(call).await,
+        ("namespaces", "finalize", &Method::PUT) => finalize(call).await,
+        (super::write::SIGNING_REQUESTS, "approval", &Method::PUT) => super::update(call).await,
         (super::write::SIGNING_REQUESTS, "approval", &Method::PATCH) => super::patch(call).await,
         (_, "finalize" | "approval", &Method::GET) => super::get(call).await,
         _ => Err(ApiError::method_not_allowed()),
     }
 }
 
-/// Replaces one top-level field of an object by that of the body.
-async fn replace(call: &Call, field: &str) -> Result<Response, ApiError> {
+/// Replaces the spec of a namespace by that of the body.
+async fn finalize(call: &Call) -> Result<Response, ApiError> {
     let form = call.form()?;
-    let manages = match call.path.subresource.as_str() {
-        "approval" => Target::APPROVAL,
-        _ => Target::STATUS,
-    };
     let options = WriteOptions::parse(&call.query, WriteKind::Update)?;
     let mut object = body::object(call, options.validation)?;
     check_name(call, &mut object)?;
@@ -49,12 +46,12 @@ async fn replace(call: &Call, field: &str) -> Result<Response, ApiError> {
         |live| {
             let live = live.ok_or_else(|| ApiError::not_found(&call.info, &call.path.name))?;
             let mut new = live.clone();
-            new[field] = object[field].clone();
+            new["spec"] = object["spec"].clone();
             let version = meta::text(&object, "resourceVersion");
             if !version.is_empty() {
                 meta::set(&mut new, "resourceVersion", version);
             }
-            track(call, manages, &options.manager, Some(live), &mut new);
+            track(call, Target::STATUS, &options.manager, Some(live), &mut new);
             Ok(new)
         },
     )
@@ -92,39 +89,92 @@ async fn bind(call: &Call) -> Result<Response, ApiError> {
     let binding = body::parse(call, "Binding")?;
     restriction::check(call, Write::Create(&binding))?;
     let binding = admitted(call, &options, "v1", "Binding", binding).await?;
-    let node = binding
-        .pointer("/target/name")
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_owned();
-    if node.is_empty() {
-        return Err(ApiError::bad_request("the target of a binding must name a node"));
-    }
-    let now = call.server.now();
-    guaranteed(call, Target::AS_IS, &options, false, meta::text(&binding, "uid"), |live| {
+    check_binding(call, &binding)?;
+    let (uid, version) = (
+        meta::text(&binding, "uid"),
+        meta::text(&binding, "resourceVersion"),
+    );
+    guaranteed(call, Target::AS_IS, &options, false, uid, |live| {
         let live = live.ok_or_else(|| ApiError::not_found(&call.info, &call.path.name))?;
-        let bound = live.pointer("/spec/nodeName").and_then(Value::as_str).unwrap_or_default();
-        let refusal = if meta::is_deleting(live) {
-            Some("is being deleted, cannot be assigned to a host".to_owned())
-        } else {
-            (!bound.is_empty()).then(|| format!("is already assigned to node {bound:?}"))
-        };
-        if let Some(why) = refusal {
+        if let Some(why) = unbindable(live) {
             let why = format!("pod {} {why}", call.path.name);
-            return Err(ApiError::subresource_conflict(&call.info, "binding", &call.path.name, &why));
+            return Err(ApiError::subresource_conflict(
+                &call.info,
+                "binding",
+                &call.path.name,
+                &why,
+            ));
         }
         let mut new = live.clone();
-        new["spec"]["nodeName"] = node.clone().into();
-        let scheduled = json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": rfc3339(now)});
-        if !new["status"]["conditions"].is_array() {
-            new["status"]["conditions"] = json!([]);
+        if !version.is_empty() {
+            meta::set(&mut new, "resourceVersion", version);
         }
-        if let Some(conditions) = new["status"]["conditions"].as_array_mut() {
-            conditions.retain(|c| c["type"] != "PodScheduled");
-            conditions.push(scheduled);
-        }
+        put_on_node(&mut new, &binding, &rfc3339(call.server.now()));
         Ok(new)
     })
     .await?;
     Ok(render::plain(201, &success_status(201)))
+}
+
+/// Checks what a binding says, whatever pod it is for (kube-apiserver: `ValidatePodBinding`).
+fn check_binding(call: &Call, binding: &Value) -> Result<(), ApiError> {
+    if meta::name(binding) != call.path.name {
+        let message = "name in URL does not match name in Binding object";
+        return Err(ApiError::bad_request(message));
+    }
+    let text = |field: &str| binding["target"][field].as_str().unwrap_or_default();
+    let mut errors = Vec::new();
+    if !matches!(text("kind"), "" | "Node") {
+        let supported = ["Node", "<empty>"].map(str::to_owned).to_vec();
+        errors.push(FieldError::not_supported("target.kind", text("kind"), supported));
+    }
+    if text("name").is_empty() {
+        errors.push(FieldError::required("target.name", ""));
+    }
+    // kube-apiserver tells them as an error of its own.
+    let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    match texts.as_slice() {
+        [] => Ok(()),
+        [one] => Err(ApiError::plain_500(one)),
+        many => Err(ApiError::plain_500(format!("[{}]", many.join(", ")))),
+    }
+}
+
+/// Says why a pod can't be put on a node.
+fn unbindable(pod: &Value) -> Option<String> {
+    let spec = &pod["spec"];
+    let bound = spec["nodeName"].as_str().unwrap_or_default();
+    if meta::is_deleting(pod) {
+        Some("is being deleted, cannot be assigned to a host".to_owned())
+    } else if !bound.is_empty() {
+        Some(format!("is already assigned to node {bound:?}"))
+    } else {
+        let gated = spec["schedulingGates"]
+            .as_array()
+            .is_some_and(|gates| !gates.is_empty());
+        gated.then(|| "has non-empty .spec.schedulingGates".to_owned())
+    }
+}
+
+/// Writes into a pod what a binding says.
+fn put_on_node(pod: &mut Value, binding: &Value, now: &str) {
+    pod["spec"]["nodeName"] = binding["target"]["name"].clone();
+    if let Some(status) = pod["status"].as_object_mut() {
+        status.remove("nominatedNodeName");
+    }
+    for field in ["annotations", "labels"] {
+        let given = binding["metadata"][field].as_object().into_iter().flatten();
+        for (key, value) in given.filter(|(_, value)| value.is_string()) {
+            pod["metadata"][field][key] = value.clone();
+        }
+    }
+    let scheduled =
+        json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now});
+    if !pod["status"]["conditions"].is_array() {
+        pod["status"]["conditions"] = json!([]);
+    }
+    if let Some(conditions) = pod["status"]["conditions"].as_array_mut() {
+        conditions.retain(|c| c["type"] != "PodScheduled");
+        conditions.push(scheduled);
+    }
 }

@@ -4,6 +4,7 @@
 use axum::response::Response;
 use serde_json::{Value, json};
 
+use super::super::admission::{Asked, Operation};
 use super::super::authorize::nodes::restriction::{self, Write};
 use super::super::builtin::Registry;
 use super::super::identity::{self, Bound, Claims, Reference};
@@ -27,7 +28,7 @@ const OF_EVERY_POD: i64 = 3607;
 const YEAR: i64 = 365 * 24 * 3600;
 
 /// Makes a token for the service account of the path.
-pub(crate) fn token(call: &Call) -> Result<Response, ApiError> {
+pub(crate) async fn token(call: &Call) -> Result<Response, ApiError> {
     let form = call.form()?;
     let options = WriteOptions::parse(&call.query, WriteKind::Create)?;
     let info = Registry::token_request();
@@ -38,9 +39,17 @@ pub(crate) fn token(call: &Call) -> Result<Response, ApiError> {
         request["spec"]["expirationSeconds"] = DEFAULT.into();
     }
     track_of(call, info, Target::TOKEN, &options.manager, None, &mut request);
+    let asked = Asked {
+        call,
+        operation: Operation::Create,
+        options: &options,
+        name: &call.path.name,
+    };
+    request = asked.mutate(request, None).await?;
     let account = account(call, &request)?;
     complete(call, &account, &mut request);
     check(&request)?;
+    asked.validate(&request, None).await?;
     let mut bound = bound(call, &request)?;
     bound.serviceaccount = reference(&account);
     let answer = issue(call, request, bound)?;

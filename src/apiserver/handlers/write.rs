@@ -10,9 +10,11 @@ use super::super::admission::{Asked, Operation};
 use super::super::authorize::nodes::restriction::{self, Write};
 use super::super::authorize::{escalation, signers};
 use super::super::builtin::{Part, ResourceInfo, ScalePaths};
+use super::super::certificates;
 use super::super::conversion::is_stored_as_it_should;
 use super::super::front::visit::Named;
 use super::super::object::meta;
+use super::super::request::RequestInfo;
 use super::super::schema::FieldError;
 use super::super::ssa::{self, Manager};
 use super::super::status::ApiError;
@@ -85,7 +87,7 @@ impl Target {
 
     /// The conditions of a certificate request; nothing outside of the status.
     pub(crate) const APPROVAL: Self = Self {
-        part: Part::Status,
+        part: Part::Approval,
         subresource: "approval",
         as_is: false,
     };
@@ -395,6 +397,7 @@ pub(crate) async fn guaranteed(
             let mut object = make(None)?;
             parse_version(meta::text(&object, "resourceVersion"))?;
             meta::of_mut(&mut object).remove("resourceVersion");
+            check_may_create(call)?;
             let object = create_object(call, object, options).await;
             match object {
                 // Somebody made it meanwhile: then it is an update.
@@ -428,6 +431,9 @@ pub(crate) async fn guaranteed(
         escalation::check(call, &new, Some(&live))?;
         signers::check(call, &new, &live)?;
         check_version(info, &path.name, &mut new, stored.version)?;
+        if info.storage_group_resource == SIGNING_REQUESTS && target.part != Part::Main {
+            certificates::fill_times(&mut new, &live, server.now());
+        }
         finish(info, target, &mut new, &live)?;
         subject.validate(asked, &new, &live).await?;
         if options.dry_run || (as_it_should && is_unchanged(&new, &live, stored.empties())) {
@@ -459,6 +465,22 @@ pub(crate) async fn guaranteed(
         }
     }
     Err(ApiError::modified(info, &path.name))
+}
+
+/// Who may change an object needs the right to make it, too, where it is not there.
+fn check_may_create(call: &Call) -> Result<(), ApiError> {
+    let path = &call.path;
+    let what = RequestInfo {
+        is_resource: true,
+        verb: "create".to_owned(),
+        group: path.group.clone(),
+        version: path.version.clone(),
+        namespace: path.namespace.clone(),
+        resource: path.resource.clone(),
+        name: path.name.clone(),
+        ..RequestInfo::default()
+    };
+    call.server.authorize(&call.user, &what)
 }
 
 /// What is asked about when an object is changed.

@@ -1,14 +1,17 @@
 //! Tokens of service accounts: whose they are, and whether that account and what the token is bound to are still there. As
 //! kube-apiserver checks them (`pkg/serviceaccount`). It must not make tokens.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use serde_json::Value;
 
 use super::super::Server;
-use super::super::auth::UserInfo;
+use super::super::auth::{self, UserInfo};
 use super::super::object::meta;
 use super::super::schema::go_quote;
 use super::claims::{Claims, Reference, is_gone};
-use super::{ISSUER, Shown, common, key, own_audiences};
+use super::{Authority, ISSUER, Shown, common, key, own_audiences};
 use crate::time::Timestamp;
 
 const INVALIDATED: &str = "service account token has been invalidated";
@@ -19,20 +22,59 @@ fn go_list(texts: &[String]) -> String {
     format!("[{}]", quoted.join(" "))
 }
 
+/// Tokens that are kept.
+const MOST: usize = 1024;
+
+/// What a token says that the server has signed. Whether it is still good is asked each time.
+struct Known {
+    claims: Claims,
+    user: Arc<UserInfo>,
+}
+
+/// The tokens that were shown, by their hashes.
+#[derive(Default)]
+pub(super) struct Signed(Mutex<HashMap<[u8; 32], Arc<Known>>>);
+
+impl Authority {
+    /// Returns what a token says. `None`: somebody else has issued it.
+    fn known(&self, token: &str) -> Result<Option<Arc<Known>>, String> {
+        let hash = auth::hash(token);
+        let all = || self.signed.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = all().get(&hash) {
+            return Ok(Some(Arc::clone(known)));
+        }
+        if key::said::<Value>(token).is_none_or(|said| said["iss"] != ISSUER) {
+            return Ok(None);
+        }
+        if !self.tokens.has_signed(token) {
+            return Err("go-jose/go-jose: error in cryptographic primitive".to_owned());
+        }
+        let claims: Claims = key::said(token).ok_or("service account token claims could not be validated")?;
+        let user = Arc::new(user(&claims));
+        let known = Arc::new(Known { claims, user });
+        let mut all = all();
+        // They are made anew all the time; which of them are still shown is found out soon.
+        if all.len() >= MOST {
+            all.clear();
+        }
+        all.insert(hash, Arc::clone(&known));
+        Ok(Some(known))
+    }
+}
+
 impl Server {
     /// Says which service account shows a token to somebody who is one of `wanted`. `None`: it is no such token.
     ///
     /// # Errors
     /// Why the token is not good, or no longer.
     pub(super) fn account(&self, token: &str, wanted: &[String]) -> Result<Option<Shown>, String> {
-        let issuer = key::said::<Value>(token).is_some_and(|said| said["iss"] == ISSUER);
-        let Some(authority) = self.0.authority.as_ref().filter(|_| issuer) else {
+        let Some(authority) = &self.0.authority else {
             return Ok(None);
         };
-        if !authority.tokens.has_signed(token) {
-            return Err("go-jose/go-jose: error in cryptographic primitive".to_owned());
-        }
-        let claims: Claims = key::said(token).ok_or("service account token claims could not be validated")?;
+        let Some(known) = authority.known(token)? else {
+            return Ok(None);
+        };
+        let claims = &known.claims;
         let own = if claims.aud.is_empty() {
             own_audiences()
         } else {
@@ -48,10 +90,10 @@ impl Server {
         }
         let now = self.now();
         claims.check_time(now)?;
-        self.check_account(&claims, now)?;
-        self.check_bound(&claims, now)?;
+        self.check_account(claims, now)?;
+        self.check_bound(claims, now)?;
         Ok(Some(Shown {
-            user: user(&claims),
+            user: Arc::clone(&known.user),
             audiences,
         }))
     }

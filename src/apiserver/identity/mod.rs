@@ -8,9 +8,11 @@ mod discovery;
 mod key;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use rcgen::KeyPair;
 
+use self::account::Signed;
 pub(crate) use self::claims::{Bound, Claims, Reference};
 pub(crate) use self::discovery::describe;
 pub(crate) use self::key::TokenKey;
@@ -33,6 +35,8 @@ pub(crate) struct Authority {
     pub(crate) ca_key: KeyPair,
     /// The key that signs tokens of service accounts.
     pub(crate) tokens: TokenKey,
+    /// Tokens that it has signed, so that each is checked once.
+    signed: Signed,
 }
 
 impl Authority {
@@ -47,6 +51,7 @@ impl Authority {
             ca_cert,
             ca_key,
             tokens,
+            signed: Signed::default(),
         })
     }
 
@@ -60,6 +65,7 @@ impl Authority {
             ca_cert,
             ca_key,
             tokens: TokenKey::new()?,
+            signed: Signed::default(),
         })
     }
 }
@@ -67,7 +73,7 @@ impl Authority {
 /// Who shows a token, and for which of the audiences that were asked for it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Shown {
-    pub(crate) user: UserInfo,
+    pub(crate) user: Arc<UserInfo>,
     pub(crate) audiences: Vec<String>,
 }
 
@@ -99,7 +105,9 @@ impl Server {
     pub(crate) fn who_shows(&self, listed: &Tokens, token: &str, wanted: &[String]) -> Result<Shown, String> {
         let for_us = common(&own_audiences(), wanted);
         if !for_us.is_empty()
-            && let Some(user) = listed.authenticate(token).or_else(|| self.joining(token))
+            && let Some(user) = listed
+                .authenticate(token)
+                .or_else(|| self.joining(token).map(Arc::new))
         {
             return Ok(Shown {
                 user,

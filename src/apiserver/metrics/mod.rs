@@ -5,6 +5,7 @@
 
 mod process;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -25,25 +26,39 @@ const MOST: usize = 4096;
 
 /// What kind of request it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Labels {
-    pub(crate) group: Box<str>,
-    pub(crate) version: Box<str>,
-    pub(crate) resource: Box<str>,
-    pub(crate) subresource: Box<str>,
+pub(crate) struct Labels<'a> {
+    pub(crate) group: Cow<'a, str>,
+    pub(crate) version: Cow<'a, str>,
+    pub(crate) resource: Cow<'a, str>,
+    pub(crate) subresource: Cow<'a, str>,
     pub(crate) verb: &'static str,
     pub(crate) scope: &'static str,
     pub(crate) dry_run: bool,
 }
 
-impl Labels {
-    /// The same without what it is about.
-    fn vague(self) -> Self {
-        Self {
-            group: Box::default(),
-            version: Box::default(),
-            resource: Box::default(),
-            subresource: Box::default(),
-            ..self
+impl Labels<'_> {
+    /// The same, to be kept.
+    fn kept(self) -> Labels<'static> {
+        let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        Labels {
+            group: own(self.group),
+            version: own(self.version),
+            resource: own(self.resource),
+            subresource: own(self.subresource),
+            ..Labels::vague(self.verb, self.scope, self.dry_run)
+        }
+    }
+
+    /// Those of requests of which it is not told what they are about.
+    const fn vague(verb: &'static str, scope: &'static str, dry_run: bool) -> Labels<'static> {
+        Labels {
+            group: Cow::Borrowed(""),
+            version: Cow::Borrowed(""),
+            resource: Cow::Borrowed(""),
+            subresource: Cow::Borrowed(""),
+            verb,
+            scope,
+            dry_run,
         }
     }
 
@@ -106,22 +121,27 @@ type Watched = (String, String, String);
 /// What is counted.
 #[derive(Default)]
 pub(crate) struct Metrics {
-    series: RwLock<HashMap<Labels, Arc<Series>>>,
+    series: RwLock<HashMap<Labels<'static>, Arc<Series>>>,
     watch_events: Mutex<BTreeMap<Watched, Arc<AtomicU64>>>,
     pub(crate) handshakes_failed: AtomicU64,
 }
 
+/// Finds requests of a sort by labels that need not be kept: who reads the map may take its keys for such.
+fn find<'m, 'a>(known: &'m HashMap<Labels<'a>, Arc<Series>>, labels: &Labels<'a>) -> Option<&'m Arc<Series>> {
+    known.get(labels)
+}
+
 impl Metrics {
     /// Returns where requests of a sort are counted.
-    pub(crate) fn series(&self, labels: Labels) -> Arc<Series> {
+    pub(crate) fn series(&self, labels: Labels<'_>) -> Arc<Series> {
         let known = self.series.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(series) = known.get(&labels) {
+        if let Some(series) = find(&known, &labels) {
             return Arc::clone(series);
         }
         let labels = if known.len() < MOST {
-            labels
+            labels.kept()
         } else {
-            labels.vague()
+            Labels::vague(labels.verb, labels.scope, labels.dry_run)
         };
         drop(known);
         let mut known = self.series.write().unwrap_or_else(PoisonError::into_inner);
@@ -282,7 +302,7 @@ impl Server {
 mod tests {
     use super::*;
 
-    fn labels(resource: &str) -> Labels {
+    fn labels(resource: &str) -> Labels<'_> {
         Labels {
             group: "".into(),
             version: "v1".into(),

@@ -1,5 +1,7 @@
 //! Strategic merge patches. It must not know of any other kind of patch.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::{Map, Value};
 
 use super::patch::PatchError;
@@ -130,7 +132,8 @@ fn retain_keys(target: &mut Map<String, Value>, patch: &mut Map<String, Value>) 
     let Value::Array(keys) = keys else {
         return Err(bad());
     };
-    let kept = |key: &String| keys.iter().any(|k| k.as_str() == Some(key));
+    let keys: HashSet<&str> = keys.iter().filter_map(Value::as_str).collect();
+    let kept = |key: &String| keys.contains(key.as_str());
     let stray = patch.iter().any(|(key, value)| {
         !value.is_null() && !key.starts_with(DELETE_FROM) && !key.starts_with(SET_ORDER) && !kept(key)
     });
@@ -148,7 +151,8 @@ fn delete_from_list(target: &mut Map<String, Value>, key: &str, gone: Value) -> 
         )));
     };
     if let Some(Value::Array(items)) = target.get_mut(key) {
-        items.retain(|item| !gone.contains(item));
+        let gone: HashSet<String> = gone.iter().map(Value::to_string).collect();
+        items.retain(|item| !gone.contains(&item.to_string()));
     }
     Ok(())
 }
@@ -216,9 +220,9 @@ fn merge_list(old: Vec<Value>, new: Vec<Value>, node: Option<&Node>) -> Result<V
                 "lists may not hold lists or items of several types".to_owned(),
             ));
         }
-        let mut merged = Vec::new();
+        let (mut merged, mut seen) = (Vec::new(), HashSet::new());
         for item in old.iter().chain(&new) {
-            if !merged.contains(item) {
+            if seen.insert(item.to_string()) {
                 merged.push(item.clone());
             }
         }
@@ -234,19 +238,17 @@ fn merge_list(old: Vec<Value>, new: Vec<Value>, node: Option<&Node>) -> Result<V
     let Some(old) = old else { return Ok(new) };
     let server_order = old.clone();
     let mut merged = old;
+    let mut known = places(&merged, Some(key));
     for item in &new {
         let Value::Object(item_map) = item else { continue };
         let Some(value) = item_map.get(key) else {
             return Err(no_key(item, key));
         };
-        match merged
-            .iter_mut()
-            .find(|m| m.get(key).is_some_and(|v| same_key(v, value)))
-        {
-            Some(Value::Object(found)) => {
-                merge_map(found, item_map.clone(), At::below(item_node))?;
-            }
-            _ => merged.push(item.clone()),
+        if let Some(Value::Object(found)) = known.get(&key_text(value)).and_then(|&at| merged.get_mut(at)) {
+            merge_map(found, item_map.clone(), At::below(item_node))?;
+        } else {
+            known.insert(key_text(value), merged.len());
+            merged.push(item.clone());
         }
     }
     Ok(in_order(merged, &new, &server_order, Some(key))
@@ -269,7 +271,7 @@ fn special_items(
     new: Vec<Value>,
     key: &str,
 ) -> Result<(Option<Vec<Value>>, Vec<Value>), PatchError> {
-    let mut replace = false;
+    let (mut replace, mut gone) = (false, HashSet::new());
     let mut rest = Vec::with_capacity(new.len());
     for item in new {
         match item.get(DIRECTIVE) {
@@ -278,7 +280,7 @@ fn special_items(
                 let Some(value) = item.get(key) else {
                     return Err(no_key(&item, key));
                 };
-                old.retain(|o| !o.get(key).is_some_and(|v| same_key(v, value)));
+                gone.insert(key_text(value));
             }
             Some(Value::String(directive)) if directive == "replace" => replace = true,
             Some(Value::String(directive)) if directive == "merge" => {
@@ -291,45 +293,66 @@ fn special_items(
             }
         }
     }
+    if !gone.is_empty() {
+        old.retain(|o| !o.get(key).is_some_and(|v| gone.contains(&key_text(v))));
+    }
     Ok(((!replace).then_some(old), rest))
 }
 
 /// Merge keys are compared as text: `80` and `"80"` are the same.
-fn same_key(a: &Value, b: &Value) -> bool {
-    let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
-    text(a) == text(b)
+fn key_text(key: &Value) -> String {
+    key.as_str().map_or_else(|| key.to_string(), str::to_owned)
+}
+
+/// What tells an item from others: its merge key, or all of it. Nothing if it lacks the key.
+fn identity(item: &Value, key: Option<&str>) -> Option<String> {
+    match key {
+        None => Some(item.to_string()),
+        Some(key) => item.get(key).map(key_text),
+    }
 }
 
 fn same_item(a: &Value, b: &Value, key: Option<&str>) -> bool {
-    match key {
-        None => a == b,
-        Some(key) => match (a.get(key), b.get(key)) {
-            (Some(a), Some(b)) => same_key(a, b),
-            _ => false,
-        },
+    identity(a, key).is_some_and(|a| Some(a) == identity(b, key))
+}
+
+/// Where each item of a list is first. Lists can have 100,000 items, so they are not searched for each.
+fn places(list: &[Value], key: Option<&str>) -> HashMap<String, usize> {
+    let mut places = HashMap::with_capacity(list.len());
+    for (at, item) in list.iter().enumerate() {
+        if let Some(identity) = identity(item, key) {
+            places.entry(identity).or_insert(at);
+        }
     }
+    places
 }
 
 /// Orders a merged list: items that the patch names as the patch has them, the others as the server had them, and of
 /// two that both had, first the one that the server had first.
 fn in_order(merged: Vec<Value>, order: &[Value], server: &[Value], key: Option<&str>) -> Vec<Value> {
-    let place = |list: &[Value], item: &Value| list.iter().position(|other| same_item(other, item, key));
-    let (mut named, mut others): (Vec<Value>, Vec<Value>) =
-        merged.into_iter().partition(|item| place(order, item).is_some());
-    named.sort_by_key(|item| place(order, item));
-    others.sort_by_key(|item| place(server, item).unwrap_or(usize::MAX));
+    let (in_order, in_server) = (places(order, key), places(server, key));
+    let place = |places: &HashMap<String, usize>, item: &Value| {
+        identity(item, key).and_then(|identity| places.get(&identity).copied())
+    };
+    let (mut named, mut others) = (Vec::new(), Vec::new());
+    for item in merged {
+        let on_server = place(&in_server, &item);
+        match place(&in_order, &item) {
+            Some(at) => named.push((at, on_server, item)),
+            None => others.push((on_server.unwrap_or(usize::MAX), on_server, item)),
+        }
+    }
+    named.sort_by_key(|(at, ..)| *at);
+    others.sort_by_key(|(at, ..)| *at);
     let mut out = Vec::with_capacity(named.len() + others.len());
     let (mut named, mut others) = (named.into_iter().peekable(), others.into_iter().peekable());
-    while let (Some(other), Some(name)) = (others.peek(), named.peek()) {
-        let first = match (place(server, other), place(server, name)) {
-            (Some(other), Some(name)) => other < name,
-            _ => false,
-        };
+    while let (Some((_, other, _)), Some((_, name, _))) = (others.peek(), named.peek()) {
+        let first = matches!((other, name), (Some(other), Some(name)) if other < name);
         out.extend(if first { others.next() } else { named.next() });
     }
     out.extend(named);
     out.extend(others);
-    out
+    out.into_iter().map(|(_, _, item)| item).collect()
 }
 
 /// A value that is taken over as a whole, without the nulls and directives in it; none when it is a directive itself.

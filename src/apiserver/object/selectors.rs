@@ -305,9 +305,10 @@ impl Parser {
             other => return Err(format!("found '{}' expected: '('", other.text())),
         }
         match self.peek() {
+            // An empty set is that of the empty value.
             Token::Close => {
                 self.next();
-                return Ok(BTreeSet::new());
+                return Ok(BTreeSet::from([String::new()]));
             }
             Token::Word(_) | Token::Comma => {}
             other => {

@@ -7,6 +7,7 @@ mod v2;
 mod v3;
 
 pub use v2::{document as v2_document, protobuf as v2_protobuf, wants_protobuf as v2_wants_protobuf};
+pub(crate) use v3::hash as v3_hash;
 pub use v3::{document as v3_document, index as v3_index};
 
 use serde_json::{Value, json};

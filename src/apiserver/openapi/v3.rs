@@ -1,11 +1,11 @@
 //! `OpenAPI` v3: one document for each group and version, listed with a hash so that clients can keep them.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
+use super::super::builtin::documents::tag;
 use super::super::builtin::{Registry, ResourceInfo, SchemaSource};
 use super::super::discovery::KUBERNETES_VERSION;
 use super::{group_version_kind, kinds, operation_id, patch_types, paths, query_parameters};
@@ -20,7 +20,7 @@ pub fn index(registry: &Registry) -> Value {
             } else {
                 format!("apis/{group}/{version}")
             };
-            let hash = hash(&registry.in_version(&group, &version));
+            let hash = hash(registry, &group, &version);
             listed.insert(
                 path.clone(),
                 json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}")}),
@@ -31,11 +31,11 @@ pub fn index(registry: &Registry) -> Value {
 }
 
 /// Returns a hash that changes when the document does, without making the document.
-fn hash(served: &[std::sync::Arc<ResourceInfo>]) -> String {
+pub(crate) fn hash(registry: &Registry, group: &str, version: &str) -> String {
     let mut digest = Sha256::new();
     digest.update(concat!(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION")));
     digest.update(KUBERNETES_VERSION);
-    for info in served {
+    for info in registry.in_version(group, version) {
         digest.update(format!(
             "{}/{}/{}/{}/{}",
             info.plural, info.kind, info.namespaced, info.status, info.list_kind
@@ -44,11 +44,7 @@ fn hash(served: &[std::sync::Arc<ResourceInfo>]) -> String {
             digest.update(schema.to_string());
         }
     }
-    digest.finalize().iter().fold(String::new(), |mut hex, byte| {
-        // Writing to a String cannot fail.
-        write!(hex, "{byte:02X}").ok();
-        hex
-    })
+    tag(&digest.finalize())
 }
 
 /// Answers `/openapi/v3/api/VERSION` (empty group) and `/openapi/v3/apis/GROUP/VERSION`.

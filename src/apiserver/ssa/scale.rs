@@ -58,6 +58,8 @@ pub fn scale_into_parent(
     let mut out = Managers::default();
     for (key, mut owned) in parent.0 {
         let Some(path) = path_at(paths, &owned.api_version) else {
+            // What is owned in a version that is no longer served stays owned.
+            out.0.insert(key, owned);
             continue;
         };
         if owned.fields.contains(&path) && scale.remove(&key).is_none() {
@@ -136,6 +138,28 @@ mod tests {
                 json!({"f:spec": {"f:replicas": {}}})
             )]
         );
+    }
+
+    #[test]
+    fn what_is_owned_in_other_versions_stays_owned() {
+        let size = || json!({"f:spec": {"f:size": {}}});
+        let both = json!({"f:spec": {"f:count": {}, "f:size": {}}});
+        let parent = [
+            entry("a", "Apply", "t/v2", both),
+            entry("b", "Apply", "t/gone", size()),
+        ];
+        let mut writer = entry(
+            "c",
+            "Update",
+            SCALE_VERSION,
+            json!({"f:spec": {"f:replicas": {}}}),
+        );
+        writer["subresource"] = json!("scale");
+        let paths: [(&str, &[&str]); 2] = [PATHS[0], ("t/v2", &["spec", "count"])];
+        let after = scale_into_parent(&parent, &[writer], "t/v1", &paths);
+        assert_eq!(after.len(), 3);
+        assert_eq!(after[0], entry("a", "Apply", "t/v2", size()));
+        assert_eq!(after[1], parent[1]);
     }
 
     #[test]

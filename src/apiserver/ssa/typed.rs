@@ -1,6 +1,8 @@
 //! Walks over values with their types: checking, listing the fields, comparing, merging and taking fields out. It must
 //! not know of managers.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::{Map, Value};
 
 use super::fieldset::{FieldSet, Item, PathElement, item_element, path_words};
@@ -364,8 +366,8 @@ fn keys_of<'a>(
 }
 
 fn compare_items(list: &ListOf, olds: &[Value], news: &[Value], path: Path<'_>, out: &mut Comparison) {
-    type Found<'a> = std::collections::BTreeMap<PathElement, (Vec<&'a Value>, Vec<&'a Value>)>;
-    let mut found: Found<'_> = std::collections::BTreeMap::new();
+    type Found<'a> = BTreeMap<PathElement, (Vec<&'a Value>, Vec<&'a Value>)>;
+    let mut found: Found<'_> = BTreeMap::new();
     for item in olds {
         if let Ok(element) = item_element(list, item) {
             found.entry(element).or_default().0.push(item);
@@ -481,9 +483,10 @@ impl Merger {
         path: Path<'_>,
     ) -> Vec<PathElement> {
         let mut out: Vec<PathElement> = Vec::with_capacity(items.len());
+        let mut seen = BTreeSet::new();
         for (i, item) in items.iter().enumerate() {
             match item_element(list, item) {
-                Ok(element) if !duplicates && out.contains(&element) => {
+                Ok(element) if !duplicates && !seen.insert(element.clone()) => {
                     self.fault(path, format!("duplicate entries for key {element}"));
                 }
                 Ok(element) => out.push(element),
@@ -500,22 +503,25 @@ impl Merger {
         if !self.errors.is_empty() {
             return Vec::new();
         }
-        let in_over = |element: &PathElement| over_elements.iter().position(|e| e == element);
-        // Items that occur twice are not merged with, but replaced.
-        let in_base = |element: &PathElement| {
-            let mut places = (0..bases.len()).filter(|i| base_elements[*i] == *element);
-            match (places.next(), places.next()) {
-                (Some(place), None) => Some(place),
-                _ => None,
-            }
-        };
+        // Lists can have 100,000 items, so they are not searched for each.
+        let over_known: BTreeSet<&PathElement> = over_elements.iter().collect();
+        let in_over = |element: &PathElement| over_known.contains(element);
+        let mut places: BTreeMap<&PathElement, Option<usize>> = BTreeMap::new();
+        for (at, element) in base_elements.iter().enumerate() {
+            // Items that occur twice are not merged with, but replaced.
+            places
+                .entry(element)
+                .and_modify(|place| *place = None)
+                .or_insert(Some(at));
+        }
+        let in_base = |element: &PathElement| places.get(element).copied().flatten();
         let mut shared = over_elements
             .iter()
-            .filter(|e| base_elements.contains(e))
+            .filter(|e| places.contains_key(e))
             .collect::<Vec<_>>()
             .into_iter();
         let mut next_shared = shared.next();
-        let mut done: Vec<&PathElement> = Vec::new();
+        let mut done: BTreeSet<&PathElement> = BTreeSet::new();
         let mut out = Vec::new();
         let of: &TypeRef = &list.element;
         let (mut b, mut o) = (0, 0);
@@ -523,7 +529,7 @@ impl Merger {
             if b < bases.len() && o < overs.len() {
                 let element = &base_elements[b];
                 if *element == over_elements[o] {
-                    done.push(element);
+                    done.insert(element);
                     out.extend(self.merge(
                         of.get(),
                         in_base(element).map(|i| &bases[i]),
@@ -535,24 +541,24 @@ impl Merger {
                     next_shared = shared.next();
                     continue;
                 }
-                if in_over(element).is_some() && next_shared.is_some_and(|next| next != element) {
+                if in_over(element) && next_shared.is_some_and(|next| next != element) {
                     b += 1;
                     continue;
                 }
             }
             if b < bases.len() {
                 let element = &base_elements[b];
-                if in_over(element).is_none() {
+                if !in_over(element) {
                     out.extend(self.merge(of.get(), Some(&bases[b]), None, Path::Element(&path, element)));
                     b += 1;
                     continue;
-                } else if done.contains(&element) {
+                } else if done.contains(element) {
                     b += 1;
                 }
             }
             if o < overs.len() {
                 let element = &over_elements[o];
-                done.push(element);
+                done.insert(element);
                 out.extend(self.merge(
                     of.get(),
                     in_base(element).map(|i| &bases[i]),

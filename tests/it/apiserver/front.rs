@@ -639,3 +639,37 @@ async fn many_clients_are_served_at_the_same_time() {
     assert!(answers.iter().all(|status| *status == 200), "{answers:?}");
     served.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn descriptions_are_sent_once_to_who_keeps_them() {
+    let place = Place::embedded().await;
+    let asks = async |uri: &str, tag: &str, accept: &str| {
+        let request = Request::get(uri)
+            .header("If-None-Match", tag)
+            .header("Accept", accept);
+        send(&place.client, request, Vec::new()).await
+    };
+    let aggregated = "application/json;v=v2;g=apidiscovery.k8s.io;as=APIGroupDiscoveryList";
+    for (uri, accept) in [
+        ("/openapi/v2", "application/json"),
+        ("/openapi/v3", "application/json"),
+        ("/openapi/v3/apis/apps/v1", "application/json"),
+        ("/apis", aggregated),
+    ] {
+        let first = asks(uri, "", accept).await;
+        assert_eq!(first.status, 200, "{uri}");
+        let again = asks(uri, first.header("etag"), accept).await;
+        assert_eq!(again.status, 304, "{uri}");
+        assert!(!first.body.is_empty() && again.body.is_empty());
+        assert_eq!(asks(uri, "\"other\"", accept).await.body, first.body);
+    }
+    let index: Value = serde_json::from_slice(&get(&place.client, "/openapi/v3").await.body).unwrap();
+    let uri = index["paths"]["apis/apps/v1"]["serverRelativeURL"]
+        .as_str()
+        .unwrap();
+    let document = get(&place.client, uri).await;
+    assert_eq!(document.header("cache-control"), "public, immutable");
+    let other = get(&place.client, "/openapi/v3/apis/apps/v1?hash=other").await;
+    assert_eq!((other.status.as_u16(), other.header("location")), (301, uri));
+    place.end().await;
+}

@@ -17,6 +17,7 @@ cases! {
     what_cannot_be_evaluated_follows_the_failure_policy,
     a_policy_sees_updates_and_removals,
     an_expensive_policy_ends,
+    a_policy_sees_requests_for_tokens,
 }
 
 fn policies(place: &Place) -> Api<ValidatingAdmissionPolicy> {
@@ -210,6 +211,29 @@ async fn a_policy_sees_updates_and_removals(place: Place) {
         .await
         .unwrap();
     maps.delete("a", &DeleteParams::default()).await.unwrap();
+    end(&place).await;
+}
+
+async fn a_policy_sees_requests_for_tokens(place: Place) {
+    let resources = json!({"resourceRules": [
+        {"apiGroups": [""], "apiVersions": ["v1"], "resources": ["serviceaccounts/token"], "operations": ["CREATE"]}]});
+    let validations =
+        json!([{"expression": "object.spec.expirationSeconds < 5000", "message": "not so long"}]);
+    let asks = json!({"matchConstraints": resources, "validations": validations});
+    install(&place, policy(&place, &["CREATE"], asks), json!({})).await;
+    let path = format!(
+        "/api/v1/namespaces/{}/serviceaccounts/default/token",
+        place.namespace
+    );
+    let tried = async |seconds: u32| {
+        let body = json!({"spec": {"audiences": ["a"], "expirationSeconds": seconds}});
+        super::rights::send(&place.client, &[], "POST", &path, &body).await
+    };
+    eventually("the policy is asked", || async { tried(6000).await.0 == 422 }).await;
+    let (_, answer) = tried(6000).await;
+    let told = answer["message"].as_str().unwrap();
+    assert!(told.ends_with("denied request: not so long"), "{told}");
+    assert_eq!(tried(3600).await.0, 201);
     end(&place).await;
 }
 

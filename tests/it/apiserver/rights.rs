@@ -14,7 +14,7 @@ fn someone(place: &Place) -> String {
     format!("bob-{}", place.namespace)
 }
 
-/// Sends a request, as somebody else if there are headers for that; returns the code and the body.
+/// Sends a request (`APPLY` is a patch, too), as somebody else if there are headers for that; returns the code and the body.
 pub(super) async fn send(
     client: &Client,
     headers: &[(&str, &str)],
@@ -22,15 +22,15 @@ pub(super) async fn send(
     path: &str,
     body: &Value,
 ) -> (u16, Value) {
+    let (method, content_type) = match method {
+        "PATCH" => (method, "application/merge-patch+json"),
+        "APPLY" => ("PATCH", "application/apply-patch+yaml"),
+        _ => (method, "application/json"),
+    };
     let mut request = http::Request::builder().method(method).uri(path);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let content_type = if method == "PATCH" {
-        "application/merge-patch+json"
-    } else {
-        "application/json"
-    };
     let body = if body.is_null() {
         Vec::new()
     } else {
@@ -59,9 +59,10 @@ async fn as_user(place: &Place, user: &str, method: &str, path: &str, body: &Val
 }
 
 /// Makes an object as the administrator, and removes what was there of that name.
-async fn make(place: &Place, path: &str, object: &Value) {
+async fn make(place: &Place, path: &str, object: &Value) -> Value {
     let (code, answer) = send(&place.client, &[], "POST", path, object).await;
     assert_eq!(code, 201, "{answer}");
+    answer
 }
 
 fn in_namespace(place: &Place, resource: &str) -> String {
@@ -709,6 +710,38 @@ async fn the_roles_of_every_cluster_are_there(place: Place) {
     place.end().await;
 }
 
+async fn who_may_change_an_object_may_not_make_it(place: Place) {
+    let bob = someone(&place);
+    let group = "coordination.k8s.io";
+    grant(
+        &place,
+        "changes",
+        rules(&["get", "update", "patch"], &[group], &["leases"]),
+        user(&bob),
+    )
+    .await;
+    let leases = format!("/apis/{group}/v1/namespaces/{}/leases", place.namespace);
+    let path = format!("{leases}/a");
+    until_code(&place, &bob, &path, 404).await;
+    let lease =
+        json!({"apiVersion": format!("{group}/v1"), "kind": "Lease", "metadata": {"name": "a"}, "spec": {}});
+    let applied = format!("{path}?fieldManager=bob");
+    let why = format!(
+        r#"leases.{group} "a" is forbidden: User "{bob}" cannot create resource "leases" in API group "{group}" in the namespace "{}""#,
+        place.namespace
+    );
+    for (method, path) in [("PUT", &path), ("APPLY", &applied)] {
+        let (code, answer) = as_user(&place, &bob, method, path, &lease).await;
+        assert_eq!((code, &answer["message"]), (403, &json!(why)), "{method}");
+    }
+    let made = make(&place, &leases, &lease).await;
+    for (method, path, lease) in [("PUT", &path, &made), ("APPLY", &applied, &lease)] {
+        let (code, answer) = as_user(&place, &bob, method, path, lease).await;
+        assert_eq!(code, 200, "{method}: {answer}");
+    }
+    place.end().await;
+}
+
 super::cases!(
     refusals_come_before_anything_is_looked_for,
     a_role_grants_what_its_rules_say_and_only_there,
@@ -722,5 +755,6 @@ super::cases!(
     a_user_can_list_his_rules,
     who_approves_needs_a_right_to_the_signer,
     the_roles_of_every_cluster_are_there,
+    who_may_change_an_object_may_not_make_it,
     ; full: a_role_follows_the_roles_it_is_made_of,
 );

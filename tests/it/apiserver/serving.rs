@@ -10,7 +10,7 @@ use kube::{Api, Client};
 use machinectl::apiserver::auth::{Tokens, UserInfo};
 use machinectl::apiserver::tls::TlsMaterial;
 use machinectl::apiserver::{Options, Server};
-use machinectl::time::{Clock, SystemClock};
+use machinectl::time::{Clock, ManualClock, SignedDuration, SystemClock};
 use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -32,8 +32,12 @@ async fn serve(dir: &Path) -> Served {
 }
 
 pub(super) async fn serve_with(dir: &Path, options: Options) -> Served {
+    serve_at(dir, options, Arc::new(SystemClock)).await
+}
+
+async fn serve_at(dir: &Path, options: Options, clock: Arc<dyn Clock>) -> Served {
     rustls::crypto::ring::default_provider().install_default().ok();
-    let server = Server::open_with(&dir.join("state"), Arc::new(SystemClock), options)
+    let server = Server::open_with(&dir.join("state"), clock, options)
         .await
         .unwrap();
     let keys = dir.join("state").join(machinectl::apiserver::KEYS);
@@ -163,6 +167,10 @@ async fn only_known_clients_are_let_in() {
         let request = http::Request::get(open).body(Vec::new()).unwrap();
         nobody.request_text(request).await.unwrap();
     }
+    // Nor does a token that is no text.
+    let request = http::Request::get("/healthz").header("Authorization", &b"Bearer t\xf6ken"[..]);
+    let answer = nobody.send(request.body(kube::client::Body::empty()).unwrap());
+    assert_eq!(answer.await.unwrap().status(), 401);
     for closed in ["/", "/api", "/apis", "/openapi/v3", "/api/v1/namespaces"] {
         let request = http::Request::get(closed).body(Vec::new()).unwrap();
         assert_eq!(code(nobody.request::<Value>(request).await), 401, "{closed}");
@@ -182,6 +190,25 @@ async fn post(client: &Client, path: &str, body: &Value) -> Result<Value, kube::
         .body(serde_json::to_vec(body).unwrap())
         .unwrap();
     client.request(request).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_ends_though_its_connection_lasts() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(SystemClock.now()));
+    let served = serve_at(
+        dir.path(),
+        Options::default(),
+        Arc::clone(&clock) as Arc<dyn Clock>,
+    )
+    .await;
+    let admin = served.client(json!({"certificate": true})).await;
+    let user = whoami(&admin).await.unwrap();
+    let id = &user["extra"]["authentication.kubernetes.io/credential-id"][0];
+    assert!(id.as_str().unwrap().starts_with("X509SHA256="), "{user}");
+    clock.advance(SignedDuration::from_hours(24 * 366));
+    assert_eq!(code(whoami(&admin).await), 401);
+    served.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -114,3 +114,37 @@ async fn a_fresh_state_with_all_definitions_is_there_at_once() {
         definitions.len()
     );
 }
+
+/// What a request makes the server do grows as the request does, not as its square.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn long_lists_take_no_long_time() {
+    const ITEMS: usize = 20_000;
+    let server = Server::in_memory(Arc::new(SystemClock));
+    let api: Api<k8s_openapi::api::core::v1::ConfigMap> = Api::namespaced(server.client(), "default");
+    let items: Vec<String> = (0..ITEMS).map(|n| format!("a.example/f{n}")).collect();
+    let turned: Vec<&String> = items.iter().rev().collect();
+    let with = |finalizers: serde_json::Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "long", "finalizers": finalizers}});
+    let began = Instant::now();
+    for (manager, finalizers) in [("a", json!(items)), ("b", json!(turned))] {
+        let applied = Patch::Apply(with(finalizers));
+        let params = PatchParams::apply(manager);
+        let made = api.patch("long", &params, &applied).await.unwrap();
+        assert_eq!(made.metadata.finalizers.unwrap().len(), ITEMS);
+    }
+    let applied = began.elapsed();
+    let began = Instant::now();
+    let merged = Patch::Strategic(with(json!(turned)));
+    let merged = api.patch("long", &PatchParams::default(), &merged).await.unwrap();
+    assert_eq!(merged.metadata.finalizers.unwrap().len(), ITEMS);
+    let patched = began.elapsed();
+    let began = Instant::now();
+    let labels: serde_json::Map<String, serde_json::Value> =
+        (0..ITEMS).map(|n| (format!("bad key {n}"), json!(""))).collect();
+    let bad = Patch::Merge(json!({"metadata": {"labels": labels}}));
+    assert!(api.patch("long", &PatchParams::default(), &bad).await.is_err());
+    let refused = began.elapsed();
+    println!("{ITEMS} items: applied {applied:?}, patched {patched:?}, refused {refused:?}");
+    for took in [applied, patched, refused] {
+        assert!(took < Duration::from_secs(20), "{took:?}");
+    }
+}

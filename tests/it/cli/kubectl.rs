@@ -282,7 +282,10 @@ spec: {{signerName: kubernetes.io/kube-apiserver-client, request: {text}, usages
             // Old ones can't ask who they are.
             if kubectl.good(&["auth", "--help"]).contains("whoami") {
                 let who = kubectl.good(&["auth", "whoami", "--user=joe"]);
-                assert!(who.contains("joe") && who.contains("[devs system:authenticated]"), "{who}");
+                assert!(
+                    who.contains("joe") && who.contains("[devs system:authenticated]"),
+                    "{who}"
+                );
             }
         }
     }

@@ -14,5 +14,6 @@ pub(super) mod pod;
 pub(super) mod policy;
 pub(super) mod rbac;
 pub(super) mod service;
+pub(super) mod signing;
 mod template;
 pub(super) mod workload;

@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use super::super::super::certificates::Request;
 use super::super::super::schema::FieldError;
 use super::super::BuiltinHooks;
 use super::super::meta::label_problems;
@@ -10,7 +9,6 @@ use super::super::meta::label_problems;
 pub(in super::super) struct Claim;
 pub(in super::super) struct Volume;
 pub(in super::super) struct StorageClass;
-pub(in super::super) struct SigningRequest;
 pub(in super::super) struct RuntimeClass;
 pub(in super::super) struct Ingress;
 
@@ -110,52 +108,6 @@ impl BuiltinHooks for RuntimeClass {
         };
         let invalid = |why| FieldError::invalid("handler", handler, why);
         problems.into_iter().map(invalid).collect()
-    }
-}
-
-impl BuiltinHooks for SigningRequest {
-    fn set_defaults(&self, object: &mut Value) {
-        if let Some(spec) = object.get_mut("spec")
-            && spec.get("usages").is_none_or(Value::is_null)
-        {
-            spec["usages"] = json!(["digital signature", "key encipherment"]);
-        }
-    }
-
-    fn prepare_create(&self, object: &mut Value) {
-        object["status"] = json!({});
-    }
-
-    fn prepare_update(&self, new: &mut Value, old: &Value) {
-        new["spec"] = old["spec"].clone();
-    }
-
-    fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
-        let mut errors = Vec::new();
-        let (spec, text) = (&new["spec"], |field: &str| {
-            new["spec"][field].as_str().unwrap_or_default()
-        });
-        for field in ["request", "signerName"] {
-            if text(field).is_empty() {
-                errors.push(FieldError::required(format!("spec.{field}"), ""));
-            }
-        }
-        // What is there already may be older than these rules.
-        if old.is_some() || !errors.is_empty() {
-            return errors;
-        }
-        if let Err(why) = Request::read(text("request")) {
-            errors.push(FieldError::invalid("spec.request", text("request"), why));
-        }
-        if text("signerName") == "kubernetes.io/legacy-unknown" {
-            let why = "the legacy signerName is not allowed via this API version";
-            errors.push(FieldError::invalid("spec.signerName", text("signerName"), why));
-        }
-        if let Some(seconds) = spec["expirationSeconds"].as_i64().filter(|s| *s < 600) {
-            let why = "may not specify a duration less than 600 seconds (10 minutes)";
-            errors.push(FieldError::invalid("spec.expirationSeconds", seconds, why));
-        }
-        errors
     }
 }
 

@@ -61,7 +61,6 @@ fn fixed_part(spec: &Value) -> Value {
             "tolerations",
             "terminationGracePeriodSeconds",
             "schedulingGates",
-            "nodeName",
         ] {
             spec.remove(field);
         }

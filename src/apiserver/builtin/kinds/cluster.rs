@@ -106,7 +106,7 @@ pub(super) fn rows() -> Vec<Row> {
             }],
             // Kubelets call theirs by a hash, in letters of both cases.
             name_rule: NameRule::PathSegment,
-            hooks: Some(&hooks::plain::SigningRequest),
+            hooks: Some(&hooks::signing::SigningRequest),
             ..Row::new(
                 (
                     "certificates.k8s.io",

@@ -133,6 +133,7 @@ impl Row {
             has_generation: self.generation,
             source: SchemaSource::Builtin(self.definition),
             schema: Arc::new(OnceLock::new()),
+            wire: OnceLock::new(),
         }
     }
 }
@@ -159,6 +160,17 @@ pub(super) fn token_request() -> ResourceInfo {
         kind,
         true,
         schemas::of::<k8s_openapi::api::authentication::v1::TokenRequest>,
+    )
+    .info()
+}
+
+/// Returns what is known of scales, which come to a subresource, too.
+pub(super) fn scale() -> ResourceInfo {
+    let kind = ("autoscaling", "v1", "Scale", "scales");
+    Row::new(
+        kind,
+        true,
+        schemas::of::<k8s_openapi::api::autoscaling::v1::Scale>,
     )
     .info()
 }
