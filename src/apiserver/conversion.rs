@@ -146,10 +146,16 @@ impl Server {
             return Ok(object);
         };
         let converted = Box::pin(self.convert(conversion, vec![object], &wanted)).await?;
-        converted
+        let mut converted = converted
             .into_iter()
             .next()
-            .ok_or_else(|| ApiError::plain_500("an object got lost in its conversion"))
+            .ok_or_else(|| ApiError::plain_500("an object got lost in its conversion"))?;
+        // The schema of a version that is not served is not known here; nobody is shown the object as it is stored, then.
+        let registry = self.registry();
+        if let Some(stored) = registry.find(&info.group, &info.storage_version, &info.plural) {
+            tidy(&stored, &mut converted);
+        }
+        Ok(converted)
     }
 
     /// Has objects converted to `wanted`, in one review.
@@ -225,10 +231,9 @@ fn objects_of(mut answer: Value, review: &str, uid: &str) -> Result<Vec<Value>, 
             ));
         }
     }
-    let response = &mut answer["response"];
-    if !response.is_object() {
+    let Some(response) = answer.get_mut("response").filter(|r| r.is_object()) else {
         return Err("no response provided".to_owned());
-    }
+    };
     let found = response["uid"].as_str().unwrap_or_default();
     if review == "v1" && found != uid {
         return Err(format!("expected response.uid={uid:?}, got {found:?}"));
@@ -242,8 +247,8 @@ fn objects_of(mut answer: Value, review: &str, uid: &str) -> Result<Vec<Value>, 
             message.to_owned()
         });
     }
-    match response["convertedObjects"].take() {
-        Value::Array(objects) => Ok(objects),
+    match response.get_mut("convertedObjects").map(Value::take) {
+        Some(Value::Array(objects)) => Ok(objects),
         _ => Ok(Vec::new()),
     }
 }
@@ -430,6 +435,12 @@ mod tests {
             said(|a| a["response"]["result"] = json!({"status": "Failed", "message": "no"})).unwrap_err(),
             "no"
         );
+        for nothing in [json!("yes"), json!([1]), json!(null), json!({"response": "yes"})] {
+            assert_eq!(
+                objects_of(nothing, "v1beta1", "u").unwrap_err(),
+                "no response provided"
+            );
+        }
         assert_eq!(
             said(|a| a["response"]["result"] = json!({})).unwrap_err(),
             "response.result.status was '', not 'Success'"

@@ -43,6 +43,7 @@ pub mod object;
 pub mod offline;
 pub mod openapi;
 mod path;
+mod pattern;
 mod proto;
 mod request;
 mod reviews;

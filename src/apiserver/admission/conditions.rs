@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::super::builtin::ResourceInfo;
 use super::super::cel::{self, Budget, Program};
 use super::super::status::ApiError;
+use super::variables::Needs;
 use super::{Attributes, variables};
 
 /// The conditions of one webhook or policy.
@@ -15,6 +16,8 @@ pub(crate) struct Conditions {
     all: Vec<(String, Result<Program, String>)>,
     /// Whether it is passed over when they can't be evaluated.
     may_fail: bool,
+    /// What they read of a write.
+    reads: Needs,
 }
 
 impl Conditions {
@@ -24,10 +27,18 @@ impl Conditions {
             let source = condition["expression"].as_str().unwrap_or_default();
             (source.to_owned(), Program::compile(source, &cel::OF_A_WRITE))
         });
-        Self {
+        let mut made = Self {
             all: all.collect(),
             may_fail,
-        }
+            reads: Needs::default(),
+        };
+        made.reads = Needs::of(made.programs());
+        made
+    }
+
+    /// Returns those that can be evaluated.
+    pub(super) fn programs(&self) -> impl Iterator<Item = &Program> {
+        self.all.iter().filter_map(|(_, program)| program.as_ref().ok())
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -72,7 +83,7 @@ impl Conditions {
         }
         cel::with_functions(|context| {
             let mut scope = context.new_inner_scope();
-            variables::add(&mut scope, attributes, info, new, old);
+            variables::add(&mut scope, &self.reads, attributes, info, new, old);
             self.hold_in(&scope, &mut Budget::new())
         })
         .map_err(|why| {

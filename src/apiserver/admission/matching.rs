@@ -6,7 +6,6 @@ use serde_json::Value;
 
 use super::super::NAMESPACES;
 use super::super::builtin::ResourceInfo;
-use super::super::handlers::selector_text;
 use super::super::object::selectors::Labels;
 use super::super::status::ApiError;
 use super::configured::GROUP;
@@ -19,8 +18,9 @@ pub(crate) struct Matching {
     excluded: Vec<Rule>,
     /// Whether it is about all, if it has no rules.
     without_rules: bool,
-    namespaces: Labels,
-    objects: Labels,
+    /// The namespaces and objects that it is about: none if their selector can't be read.
+    namespaces: Option<Labels>,
+    objects: Option<Labels>,
     /// Whether a write of another version of the same objects counts.
     equivalent: bool,
 }
@@ -33,6 +33,11 @@ struct Rule {
     resources: Vec<String>,
     names: Vec<String>,
     scope: String,
+}
+
+/// Says whether a list names something, or all.
+fn any(list: &[String], wanted: &str) -> bool {
+    list.iter().any(|l| l == "*" || l == wanted)
 }
 
 impl Rule {
@@ -51,31 +56,30 @@ impl Rule {
         }
     }
 
-    /// Says whether it means a write as if it were one of `info`.
-    fn means(&self, attributes: &Attributes<'_>, info: &ResourceInfo) -> bool {
-        let any = |list: &[String], wanted: &str| list.iter().any(|l| l == "*" || l == wanted);
-        let scope = match self.scope.as_str() {
-            "Namespaced" => !is_namespaces(info) && !attributes.namespace.is_empty(),
-            "Cluster" => is_namespaces(info) || attributes.namespace.is_empty(),
-            _ => true,
-        };
+    /// Says whether it can mean a write in any version of a resource.
+    fn may_mean(&self, attributes: &Attributes<'_>, info: &ResourceInfo) -> bool {
         let resource = self.resources.iter().any(|listed| {
             let (resource, subresource) = listed.split_once('/').unwrap_or((listed, ""));
             (resource == "*" || resource == info.plural)
                 && (subresource == "*" || subresource == attributes.subresource)
         });
-        scope
-            && resource
+        resource
             && any(&self.operations, attributes.operation.name())
-            && any(&self.groups, &info.group)
-            && any(&self.versions, &info.version)
             && (self.names.is_empty() || self.names.contains(&attributes.name))
     }
-}
 
-/// Reads a label selector. One that can't be read was refused when it was written.
-fn labels(selector: &Value) -> Labels {
-    Labels::parse(&selector_text(selector)).unwrap_or_default()
+    /// Says whether it means a write as if it were one of `info`.
+    fn means(&self, attributes: &Attributes<'_>, info: &ResourceInfo) -> bool {
+        let scope = match self.scope.as_str() {
+            "Namespaced" => !is_namespaces(info) && !attributes.namespace.is_empty(),
+            "Cluster" => is_namespaces(info) || attributes.namespace.is_empty(),
+            _ => true,
+        };
+        scope
+            && self.may_mean(attributes, info)
+            && any(&self.groups, &info.group)
+            && any(&self.versions, &info.version)
+    }
 }
 
 impl Matching {
@@ -99,8 +103,8 @@ impl Matching {
 
     fn selecting(from: &Value) -> Self {
         Self {
-            namespaces: labels(&from["namespaceSelector"]),
-            objects: labels(&from["objectSelector"]),
+            namespaces: Labels::of(&from["namespaceSelector"]).ok(),
+            objects: Labels::of(&from["objectSelector"]).ok(),
             equivalent: from["matchPolicy"] != "Exact",
             ..Self::default()
         }
@@ -113,16 +117,19 @@ impl Matching {
         new: Option<&Value>,
         old: Option<&Value>,
     ) -> Result<Option<Arc<ResourceInfo>>, ApiError> {
-        if !self.objects.is_empty() {
-            let selected = |object: &Value| self.objects.matches(|key| label(object, key));
+        let (Some(objects), Some(namespaces)) = (&self.objects, &self.namespaces) else {
+            return Ok(None);
+        };
+        let Some(found) = self.version(attributes) else {
+            return Ok(None);
+        };
+        if !objects.is_empty() {
+            let selected = |object: &Value| objects.matches(|key| label(object, key));
             if !new.is_some_and(selected) && !old.is_some_and(selected) {
                 return Ok(None);
             }
         }
-        let Some(found) = self.version(attributes) else {
-            return Ok(None);
-        };
-        Ok(self.selects_namespace(attributes, new)?.then_some(found))
+        Ok(selects_namespace(namespaces, attributes, new)?.then_some(found))
     }
 
     fn version(&self, attributes: &Attributes<'_>) -> Option<Arc<ResourceInfo>> {
@@ -131,14 +138,24 @@ impl Matching {
         if own.group == GROUP {
             return None;
         }
-        let excluded = |info: &ResourceInfo| self.excluded.iter().any(|rule| rule.means(attributes, info));
-        if self.rules.is_empty() && self.without_rules {
-            return (!excluded(own)).then(|| Arc::clone(own));
-        }
-        if excluded(own) {
+        // What is excluded in any version is excluded.
+        if self.means(&self.excluded, attributes).is_some() {
             return None;
         }
-        if self.rules.iter().any(|rule| rule.means(attributes, own)) {
+        if self.rules.is_empty() && self.without_rules {
+            return Some(Arc::clone(own));
+        }
+        self.means(&self.rules, attributes)
+    }
+
+    /// Returns the version of the resource of which one of the rules means a write: that of the write if possible.
+    fn means(&self, rules: &[Rule], attributes: &Attributes<'_>) -> Option<Arc<ResourceInfo>> {
+        let own = attributes.info;
+        // Names of resources are the same in all versions, so most writes end here.
+        let possible = |rule: &&Rule| rule.may_mean(attributes, own);
+        let mut possible = rules.iter().filter(possible).peekable();
+        possible.peek()?;
+        if possible.clone().any(|rule| rule.means(attributes, own)) {
             return Some(Arc::clone(own));
         }
         if !self.equivalent {
@@ -150,34 +167,34 @@ impl Matching {
                 && (info.group != own.group || info.version != own.version)
         };
         let others: Vec<&Arc<ResourceInfo>> = registry.all().iter().filter(same).collect();
-        if others.iter().any(|info| excluded(info)) {
-            return None;
-        }
-        let mut rules = self.rules.iter();
-        rules
+        possible
             .find_map(|rule| others.iter().find(|info| rule.means(attributes, info)))
             .map(|info| Arc::clone(info))
     }
+}
 
-    fn selects_namespace(&self, attributes: &Attributes<'_>, new: Option<&Value>) -> Result<bool, ApiError> {
-        let is_namespace = is_namespaces(attributes.info);
-        if self.namespaces.is_empty() || (attributes.namespace.is_empty() && !is_namespace) {
-            return Ok(true);
-        }
-        let is_written = is_namespace
-            && attributes.subresource.is_empty()
-            && matches!(attributes.operation, Operation::Create | Operation::Update);
-        if is_written && let Some(new) = new {
-            return Ok(self.namespaces.matches(|key| label(new, key)));
-        }
-        let found = attributes
-            .call
-            .server
-            .store()
-            .get(NAMESPACES, "", &attributes.namespace);
-        let found = found.ok_or_else(|| ApiError::no_namespace(&attributes.namespace))?;
-        Ok(self.namespaces.matches(|key| found.labels.get(key)))
+fn selects_namespace(
+    namespaces: &Labels,
+    attributes: &Attributes<'_>,
+    new: Option<&Value>,
+) -> Result<bool, ApiError> {
+    let is_namespace = is_namespaces(attributes.info);
+    if namespaces.is_empty() || (attributes.namespace.is_empty() && !is_namespace) {
+        return Ok(true);
     }
+    let is_written = is_namespace
+        && attributes.subresource.is_empty()
+        && matches!(attributes.operation, Operation::Create | Operation::Update);
+    if is_written && let Some(new) = new {
+        return Ok(namespaces.matches(|key| label(new, key)));
+    }
+    let found = attributes
+        .call
+        .server
+        .store()
+        .get(NAMESPACES, "", &attributes.namespace);
+    let found = found.ok_or_else(|| ApiError::no_namespace(&attributes.namespace))?;
+    Ok(namespaces.matches(|key| found.labels.get(key)))
 }
 
 fn rules(list: &Value) -> Vec<Rule> {

@@ -160,6 +160,17 @@ impl<'a> Asked<'a> {
         Attributes::of(self.call, self.operation, self.name, options)
     }
 
+    /// Says whether there is anybody to ask before a write is checked.
+    pub(crate) fn mutates(self) -> bool {
+        !self.call.server.admission().mutating.is_empty()
+    }
+
+    /// Says whether there is anybody to ask when a write has been checked.
+    pub(crate) fn validates(self) -> bool {
+        let configured = self.call.server.admission();
+        !configured.validating.is_empty() || !configured.policies.is_empty()
+    }
+
     /// Asks mutating webhooks about a write that leaves `new`. Returns what they make of it.
     ///
     /// # Errors
@@ -207,7 +218,12 @@ pub(crate) async fn remove(call: &Call, options: &Value, old: &Value) -> Result<
     if configured.is_empty() {
         return Ok(());
     }
-    let attributes = Attributes::of(call, Operation::Delete, meta::name(old), options.clone());
+    // Who removes many has named none of them.
+    let name = match call.path.name.as_str() {
+        "" => "",
+        _ => meta::name(old),
+    };
+    let attributes = Attributes::of(call, Operation::Delete, name, options.clone());
     Box::pin(async {
         mutating::dispatch(&configured, &attributes, None, Some(old)).await?;
         judge(&configured, &attributes, None, Some(old)).await

@@ -1,10 +1,12 @@
 //! Mutating webhooks, one after the other. It must not check what they make; that is done for all writes alike.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::super::Server;
 use super::super::builtin::ResourceInfo;
@@ -64,7 +66,7 @@ pub(super) async fn dispatch(
             let shown = Shown::new(attributes, &info, object.as_ref(), old).await?;
             if !webhook
                 .conditions
-                .hold(attributes, &info, shown.new.as_ref(), shown.old.as_ref())?
+                .hold(attributes, &info, shown.new_object(), shown.old_object())?
             {
                 continue;
             }
@@ -93,42 +95,63 @@ pub(super) async fn dispatch(
 }
 
 /// The objects of a write in the version in which a webhook wants them.
-pub(super) struct Shown {
-    pub(super) new: Option<Value>,
-    pub(super) old: Option<Value>,
+pub(super) struct Shown<'a> {
+    new: Option<Cow<'a, Value>>,
+    old: Option<Cow<'a, Value>>,
 }
 
-impl Shown {
+impl<'a> Shown<'a> {
     pub(super) async fn new(
         attributes: &Attributes<'_>,
         info: &Arc<ResourceInfo>,
-        new: Option<&Value>,
-        old: Option<&Value>,
+        new: Option<&'a Value>,
+        old: Option<&'a Value>,
     ) -> Result<Self, ApiError> {
-        let show = async |object: Option<&Value>| match object {
-            Some(object) => Ok(Some(
-                in_version(attributes, attributes.info, info, object.clone()).await?,
-            )),
-            None => Ok::<_, ApiError>(None),
-        };
         Ok(Self {
-            new: show(new).await?,
-            old: show(old).await?,
+            new: show(attributes, info, new).await?,
+            old: show(attributes, info, old).await?,
         })
+    }
+
+    pub(super) fn new_object(&self) -> Option<&Value> {
+        self.new.as_deref()
+    }
+
+    pub(super) fn old_object(&self) -> Option<&Value> {
+        self.old.as_deref()
     }
 }
 
-/// Brings what is written from one version of the resource to another. What is no object of the resource itself, such as a scale,
-/// is the same in all.
+async fn show<'a>(
+    attributes: &Attributes<'_>,
+    info: &ResourceInfo,
+    object: Option<&'a Value>,
+) -> Result<Option<Cow<'a, Value>>, ApiError> {
+    let Some(object) = object else {
+        return Ok(None);
+    };
+    if is_same(attributes, attributes.info, info) {
+        return Ok(Some(Cow::Borrowed(object)));
+    }
+    let shown = in_version(attributes, attributes.info, info, object.clone()).await?;
+    Ok(Some(Cow::Owned(shown)))
+}
+
+/// Says whether what is written is the same in two versions. What is no object of the resource itself, such as a scale, is.
+fn is_same(attributes: &Attributes<'_>, one: &ResourceInfo, other: &ResourceInfo) -> bool {
+    let own = attributes.info;
+    let is_object = attributes.kind.kind == own.kind && attributes.kind.group == own.group;
+    !is_object || (one.group == other.group && one.version == other.version)
+}
+
+/// Brings what is written from one version of the resource to another.
 pub(super) async fn in_version(
     attributes: &Attributes<'_>,
     from: &ResourceInfo,
     to: &ResourceInfo,
     mut object: Value,
 ) -> Result<Value, ApiError> {
-    let is_object =
-        attributes.kind.kind == attributes.info.kind && attributes.kind.group == attributes.info.group;
-    if !is_object || (from.group == to.group && from.version == to.version) {
+    if is_same(attributes, from, to) {
         return Ok(object);
     }
     let server: &Server = &attributes.call.server;
@@ -157,7 +180,7 @@ async fn call(
     webhook: &Webhook,
     attributes: &Attributes<'_>,
     info: &Arc<ResourceInfo>,
-    shown: &Shown,
+    shown: &Shown<'_>,
 ) -> Result<Option<Value>, Stop> {
     let verdict = ask(webhook, attributes, info, shown, true).await?;
     if !verdict.allowed {
@@ -178,7 +201,7 @@ async fn call(
         return Ok(None);
     }
     let internal = |why: &str| Stop::Refused(ApiError::internal(why));
-    let Some(object) = &shown.new else {
+    let Some(object) = shown.new_object() else {
         return Err(internal(&format!(
             "admission webhook {:?} attempted to modify the object, which is not supported for this operation",
             webhook.name
@@ -247,12 +270,30 @@ fn keep_managers(attributes: &Attributes<'_>, before: Option<&Value>, mut change
     changed
 }
 
+/// A review as it is sent: the objects are lent.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Question<'a> {
+    kind: &'static str,
+    api_version: String,
+    request: Asked<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Asked<'a> {
+    #[serde(flatten)]
+    what: Map<String, Value>,
+    object: Option<&'a Value>,
+    old_object: Option<&'a Value>,
+}
+
 /// Asks a webhook.
 pub(super) async fn ask(
     webhook: &Webhook,
     attributes: &Attributes<'_>,
     info: &ResourceInfo,
-    shown: &Shown,
+    shown: &Shown<'_>,
     mutating: bool,
 ) -> Result<Verdict, Stop> {
     if attributes.dry_run && !webhook.may_try_out {
@@ -269,10 +310,15 @@ pub(super) async fn ask(
         ));
     };
     let uid = uuid::Uuid::new_v4().to_string();
-    let question = json!({
-        "kind": "AdmissionReview", "apiVersion": format!("admission.k8s.io/{version}"),
-        "request": review::request(attributes, info, &uid, shown.new.as_ref(), shown.old.as_ref()),
-    });
+    let question = Question {
+        kind: "AdmissionReview",
+        api_version: format!("admission.k8s.io/{version}"),
+        request: Asked {
+            what: review::request(attributes, info, &uid),
+            object: shown.new_object(),
+            old_object: shown.old_object(),
+        },
+    };
     let patience = Duration::from_secs(webhook.seconds);
     let answer = attributes
         .call

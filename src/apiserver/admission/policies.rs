@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::super::builtin::ResourceInfo;
 use super::super::cel::{self, Budget, Problem, Program};
-use super::super::handlers::{load, selector_text};
+use super::super::handlers::load;
 use super::super::object::meta;
 use super::super::object::selectors::Labels;
 use super::super::schema::Reads;
@@ -22,11 +22,14 @@ use super::{Attributes, variables};
 
 /// Bytes of a message that an expression makes; a longer one is not told.
 const MESSAGE: usize = 5 << 10;
+
 /// A reason not to let a write happen.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Denial {
     message: String,
     reason: String,
+    /// Whether the write is denied whatever the binding wants: the policy can't be asked.
+    is_of_the_policy: bool,
 }
 
 impl Denial {
@@ -34,6 +37,14 @@ impl Denial {
         Self {
             message,
             reason: "Invalid".to_owned(),
+            is_of_the_policy: false,
+        }
+    }
+
+    fn of_the_policy(message: String) -> Self {
+        Self {
+            is_of_the_policy: true,
+            ..Self::invalid(message)
         }
     }
 }
@@ -53,65 +64,108 @@ pub(super) async fn check(
     if registered.policies.is_empty() || is_exempt(attributes.info) {
         return Ok(());
     }
-    let mut first = None;
+    let mut first: Option<Refusal<'_>> = None;
     for (policy, bindings) in &registered.policies {
-        let Some(info) = policy.matching.find(attributes, new, old)? else {
-            continue;
-        };
-        let shown = Shown::new(attributes, &info, new, old).await?;
-        for binding in bindings {
-            if binding.matching.find(attributes, new, old)?.is_none() {
-                continue;
-            }
-            let denials = match params(policy, binding, attributes).await {
-                Ok(params) => params
-                    .iter()
-                    .flat_map(|param| evaluate(policy, attributes, &info, &shown, param.as_ref()))
-                    .collect(),
-                Err(_) if policy.may_fail => Vec::new(),
-                Err(why) => {
-                    let denial = Denial::invalid(format!("failed to configure binding: {why}"));
-                    first.get_or_insert((policy, binding, denial));
-                    continue;
-                }
-            };
-            for denial in denials {
-                for action in &binding.actions {
-                    match action.as_str() {
-                        "Warn" => attributes.call.warn_also(&format!(
-                            "Validation failed for ValidatingAdmissionPolicy '{}' with binding '{}': {}",
-                            policy.name, binding.name, denial.message
-                        )),
-                        "Deny" if first.is_none() => {
-                            let denial = Denial {
-                                message: denial.message.clone(),
-                                reason: denial.reason.clone(),
-                            };
-                            first = Some((policy, binding, denial));
-                        }
-                        _ => {}
-                    }
+        for refusal in refusals(policy, bindings, attributes, new, old).await {
+            let message = refusal.message();
+            for action in refusal.actions() {
+                match action {
+                    "Warn" => attributes
+                        .call
+                        .warn_also(&format!("Validation failed for {message}")),
+                    "Deny" if first.is_none() => first = Some(refusal.clone()),
+                    _ => {}
                 }
             }
         }
     }
     match first {
         None => Ok(()),
-        Some((policy, binding, denial)) => Err(told(attributes, new, policy, binding, denial)),
+        Some(refusal) => Err(told(attributes, new, refusal)),
     }
 }
 
-fn told(
+/// What a policy denies, or that it can't be asked.
+#[derive(Clone)]
+struct Refusal<'a> {
+    policy: &'a Policy,
+    /// Nothing if it is not about one of its bindings.
+    binding: Option<&'a Binding>,
+    denial: Denial,
+}
+
+impl Refusal<'_> {
+    /// Says who denies.
+    fn words(&self, denied: &str) -> String {
+        let binding = self
+            .binding
+            .map_or_else(String::new, |b| format!(" with binding '{}'", b.name));
+        let Denial { message, .. } = &self.denial;
+        format!(
+            "ValidatingAdmissionPolicy '{}'{binding}{denied}: {message}",
+            self.policy.name
+        )
+    }
+
+    fn message(&self) -> String {
+        self.words("")
+    }
+
+    fn actions(&self) -> impl Iterator<Item = &str> {
+        let deny = self.denial.is_of_the_policy.then_some("Deny");
+        let actions = self.binding.filter(|_| deny.is_none()).map(|b| &b.actions);
+        deny.into_iter()
+            .chain(actions.into_iter().flatten().map(String::as_str))
+    }
+}
+
+/// What a binding adds to a policy: the parameters of its evaluations, or why there are none.
+type Bound<'a> = (&'a Binding, Result<Vec<Option<Value>>, String>);
+
+/// Asks one policy for all of its bindings.
+async fn refusals<'a>(
+    policy: &'a Policy,
+    bindings: &'a [Binding],
     attributes: &Attributes<'_>,
     new: Option<&Value>,
-    policy: &Policy,
-    binding: &Binding,
-    denial: Denial,
-) -> ApiError {
-    let message = format!(
-        "ValidatingAdmissionPolicy '{}' with binding '{}' denied request: {}",
-        policy.name, binding.name, denial.message
-    );
+    old: Option<&Value>,
+) -> Vec<Refusal<'a>> {
+    let unusable = |binding: Option<&'a Binding>, why: String| {
+        let what = if binding.is_some() { "binding" } else { "policy" };
+        let denial = Denial::of_the_policy(format!("failed to configure {what}: {why}"));
+        (!policy.may_fail).then_some(Refusal {
+            policy,
+            binding,
+            denial,
+        })
+    };
+    let info = match policy.matching.find(attributes, new, old) {
+        Ok(Some(info)) => info,
+        Ok(None) => return Vec::new(),
+        Err(why) => return Vec::from_iter(unusable(None, why.message().to_owned())),
+    };
+    let shown = match Shown::new(attributes, &info, new, old).await {
+        Ok(shown) => shown,
+        Err(why) => return Vec::from_iter(unusable(None, why.message().to_owned())),
+    };
+    let mut bound: Vec<Bound<'a>> = Vec::new();
+    for binding in bindings {
+        let params = match binding.matching.find(attributes, new, old) {
+            Ok(Some(_)) => params(policy, binding, attributes).await,
+            Ok(None) => continue,
+            Err(why) => Err(why.message().to_owned()),
+        };
+        bound.push((binding, params));
+    }
+    if bound.is_empty() {
+        return Vec::new();
+    }
+    evaluate(policy, attributes, &info, &shown, bound, &unusable)
+}
+
+fn told(attributes: &Attributes<'_>, new: Option<&Value>, refusal: Refusal<'_>) -> ApiError {
+    let message = refusal.words(" denied request");
+    let denial = refusal.denial;
     let given = new.map_or("", meta::name);
     let prefix = new.map_or("", |new| meta::text(new, "generateName"));
     let name = [attributes.name.as_str(), given, prefix, "Unknown"];
@@ -159,7 +213,7 @@ async fn params(
     let resource = info.storage_group_resource.as_str();
     let found = match (text("name"), binding.param_ref.get("selector")) {
         ("", Some(selector)) => {
-            let selector = Labels::parse(&selector_text(selector))?;
+            let selector = Labels::of(selector)?;
             let mut found = server
                 .store()
                 .list(resource, info.namespaced.then_some(namespace))
@@ -184,32 +238,53 @@ async fn params(
     Ok(shown.iter().map(|s| Some(load(&info, s))).collect())
 }
 
-/// Evaluates a policy, and says what it denies.
-fn evaluate(
-    policy: &Policy,
+/// Evaluates a policy for each of its bindings and parameters, and says what it denies.
+fn evaluate<'a>(
+    policy: &'a Policy,
     attributes: &Attributes<'_>,
     info: &Arc<ResourceInfo>,
-    shown: &Shown,
-    param: Option<&Value>,
-) -> Vec<Denial> {
+    shown: &Shown<'_>,
+    bound: Vec<Bound<'a>>,
+    unusable: &impl Fn(Option<&'a Binding>, String) -> Option<Refusal<'a>>,
+) -> Vec<Refusal<'a>> {
     cel::with_functions(|context| {
-        let mut scope = context.new_inner_scope();
+        let mut base = context.new_inner_scope();
         variables::add(
-            &mut scope,
+            &mut base,
+            &policy.reads,
             attributes,
             info,
-            shown.new.as_ref(),
-            shown.old.as_ref(),
+            shown.new_object(),
+            shown.old_object(),
         );
-        scope.add_variable_from_value("params", param.map_or(CelValue::Null, cel::of_json));
-        scope.add_variable_from_value("namespaceObject", variables::namespace(attributes));
-        let evaluation = Evaluation {
-            policy,
-            scope: &scope,
-            budget: RefCell::new(Budget::new()),
-            known: RefCell::default(),
-        };
-        evaluation.denials()
+        let mut refusals = Vec::new();
+        for (binding, params) in bound {
+            let params = match params {
+                Ok(params) => params,
+                Err(why) => {
+                    refusals.extend(unusable(Some(binding), why));
+                    continue;
+                }
+            };
+            for param in params {
+                let mut scope = base.new_inner_scope();
+                let param = param.as_ref().unwrap_or(&Value::Null);
+                scope.add_variable_from_value("params", variables::part(param, &policy.reads.params));
+                let evaluation = Evaluation {
+                    policy,
+                    scope: &scope,
+                    budget: RefCell::new(Budget::new()),
+                    known: RefCell::default(),
+                };
+                let denials = evaluation.denials().into_iter();
+                refusals.extend(denials.map(|denial| Refusal {
+                    policy,
+                    binding: Some(binding),
+                    denial,
+                }));
+            }
+        }
+        refusals
     })
 }
 
@@ -241,6 +316,7 @@ impl Evaluation<'_> {
                 Ok(_) => denials.push(Denial {
                     message: self.message(validation),
                     reason: validation.reason.clone(),
+                    is_of_the_policy: false,
                 }),
                 Err(why) => denials.extend(failed(why)),
             }
@@ -254,31 +330,29 @@ impl Evaluation<'_> {
     fn run(&self, expression: &Expression) -> Result<CelValue, String> {
         let failed = |why: &str| format!("expression '{}' resulted in error: {why}", expression.source);
         match &expression.program {
-            Ok(program) => self.value(program).map_err(|why| failed(&why)),
+            Ok(program) => self
+                .value(program, &expression.variables)
+                .map_err(|why| failed(&why)),
             Err(why) => Err(format!("compilation error: compilation failed: {why}")),
         }
     }
 
-    /// Evaluates an expression, and before that the variables that it names.
-    fn value(&self, program: &Program) -> Result<CelValue, String> {
-        let reads = Reads::of("variables", [program.expression()]);
-        let named: Vec<String> = match &reads {
-            Reads::Fields(fields) => fields.keys().cloned().collect(),
-            Reads::Whole => self
-                .policy
-                .variables
-                .iter()
-                .map(|(name, _)| name.clone())
-                .collect(),
+    /// Evaluates an expression, and before that the variables that it names. One that has no value is missing: whether that matters
+    /// the expression decides.
+    fn value(&self, program: &Program, reads: &Reads) -> Result<CelValue, String> {
+        let named: Vec<&str> = match reads {
+            Reads::Fields(fields) => fields.keys().map(String::as_str).collect(),
+            Reads::Whole => self.policy.variables.iter().map(|(name, _)| &**name).collect(),
         };
         let mut scope = self.scope.new_inner_scope();
+        let mut missing = Vec::new();
         if !named.is_empty() {
             let mut values = HashMap::new();
             for name in named {
-                let value = self
-                    .variable(&name)
-                    .map_err(|why| format!("composited variable \"{name}\" fails to evaluate: {why}"))?;
-                values.insert(Key::String(Arc::new(name)), value);
+                match self.variable(name) {
+                    Ok(value) => drop(values.insert(Key::String(Arc::new(name.to_owned())), value)),
+                    Err(why) => missing.push((name, why)),
+                }
             }
             let values = CelValue::Map(Map {
                 map: Arc::new(values),
@@ -286,7 +360,16 @@ impl Evaluation<'_> {
             scope.add_variable_from_value("variables", values);
         }
         let outcome = program.run(&scope, &mut self.budget.borrow_mut());
-        outcome.map_err(|e| e.to_string())
+        outcome.map_err(|problem| {
+            let told = problem.to_string();
+            let culprit = missing
+                .iter()
+                .find(|(name, _)| told.strip_prefix("no such key: ") == Some(name));
+            match culprit {
+                Some((name, why)) => format!("composited variable \"{name}\" fails to evaluate: {why}"),
+                None => told,
+            }
+        })
     }
 
     fn variable(&self, name: &str) -> Result<CelValue, String> {
@@ -300,7 +383,7 @@ impl Evaluation<'_> {
         let circular = Err(format!("no such key: {name}"));
         self.known.borrow_mut().insert(name.to_owned(), circular);
         let value = match &expression.program {
-            Ok(program) => self.value(program),
+            Ok(program) => self.value(program, &expression.variables),
             Err(why) => Err(format!("compilation failed: {why}")),
         };
         self.known.borrow_mut().insert(name.to_owned(), value.clone());

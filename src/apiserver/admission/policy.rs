@@ -4,8 +4,10 @@ use serde_json::Value;
 
 use super::super::cel::{OF_A_WRITE, Program};
 use super::super::object::meta;
+use super::super::schema::Reads;
 use super::conditions::Conditions;
 use super::matching::Matching;
+use super::variables::Needs;
 
 /// A `ValidatingAdmissionPolicy`.
 #[derive(Debug)]
@@ -18,6 +20,8 @@ pub(crate) struct Policy {
     pub(crate) params: Option<(String, String)>,
     pub(crate) variables: Vec<(String, Expression)>,
     pub(crate) validations: Vec<Validation>,
+    /// What all expressions together read.
+    pub(crate) reads: Needs,
 }
 
 /// An expression, or why there is none.
@@ -25,6 +29,8 @@ pub(crate) struct Policy {
 pub(crate) struct Expression {
     pub(crate) source: String,
     pub(crate) program: Result<Program, String>,
+    /// The variables of the policy that it reads.
+    pub(crate) variables: Reads,
 }
 
 /// What must be true, and what is said if it is not.
@@ -47,9 +53,11 @@ pub(crate) struct Binding {
 
 impl Expression {
     fn of(source: &str) -> Self {
+        let program = Program::compile(source, &OF_A_WRITE);
         Self {
             source: source.trim().to_owned(),
-            program: Program::compile(source, &OF_A_WRITE),
+            variables: Reads::of("variables", program.iter().map(Program::expression)),
+            program,
         }
     }
 }
@@ -64,7 +72,7 @@ impl Policy {
         let list = |field: &str| spec[field].as_array().cloned().unwrap_or_default();
         let may_fail = text(spec, "failurePolicy") == "Ignore";
         let kind = spec.get("paramKind").filter(|k| k.is_object());
-        Self {
+        let mut made = Self {
             name: meta::name(policy).to_owned(),
             matching: Matching::of_resources(&spec["matchConstraints"], false),
             conditions: Conditions::of(&spec["matchConditions"], may_fail),
@@ -75,7 +83,22 @@ impl Policy {
                 .map(|v| (text(v, "name").to_owned(), Expression::of(text(v, "expression"))))
                 .collect(),
             validations: list("validations").iter().map(Validation::of).collect(),
-        }
+            reads: Needs::default(),
+        };
+        made.reads = Needs::of(made.conditions.programs().chain(made.programs()));
+        made
+    }
+
+    /// Returns all expressions but the conditions.
+    fn programs(&self) -> impl Iterator<Item = &Program> {
+        let variables = self.variables.iter().map(|(_, expression)| expression);
+        let validations = self
+            .validations
+            .iter()
+            .flat_map(|v| std::iter::once(&v.expression).chain(&v.message_expression));
+        variables
+            .chain(validations)
+            .filter_map(|expression| expression.program.as_ref().ok())
     }
 }
 

@@ -19,14 +19,8 @@ pub(super) struct Verdict {
     pub(super) patch_type: String,
 }
 
-/// Returns the request of a review. `info` is the version in which the webhook is asked, `new` and `old` are of that version.
-pub(super) fn request(
-    attributes: &Attributes<'_>,
-    info: &ResourceInfo,
-    uid: &str,
-    new: Option<&Value>,
-    old: Option<&Value>,
-) -> Value {
+/// Returns the request of a review but for the objects. `info` is the version in which the webhook is asked.
+pub(super) fn request(attributes: &Attributes<'_>, info: &ResourceInfo, uid: &str) -> Map<String, Value> {
     let resource =
         |info: &ResourceInfo| json!({"group": info.group, "version": info.version, "resource": info.plural});
     let (user, own) = (&attributes.call.user, attributes.info);
@@ -45,8 +39,6 @@ pub(super) fn request(
         "requestResource": resource(own),
         "operation": attributes.operation.name(),
         "userInfo": who,
-        "object": new,
-        "oldObject": old,
         "dryRun": attributes.dry_run,
         "options": attributes.options,
     });
@@ -59,7 +51,10 @@ pub(super) fn request(
     for (field, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
         request[field] = text.into();
     }
-    request
+    match request {
+        Value::Object(request) => request,
+        _ => Map::new(),
+    }
 }
 
 /// The kind of what is written, as it is in another version of the resource.
@@ -83,6 +78,9 @@ pub(super) fn kind_in(attributes: &Attributes<'_>, info: &ResourceInfo) -> Gvk {
 /// Why it is none, in the words of kube-apiserver.
 pub(super) fn read(mut answer: Value, review: &str, uid: &str, mutating: bool) -> Result<Verdict, String> {
     let strict = review == "v1";
+    if !answer.is_object() {
+        return Err("webhook response was absent".to_owned());
+    }
     if strict && (answer["apiVersion"] != "admission.k8s.io/v1" || answer["kind"] != "AdmissionReview") {
         let text = |field: &str| answer[field].as_str().unwrap_or_default().to_owned();
         return Err(format!(
@@ -91,9 +89,12 @@ pub(super) fn read(mut answer: Value, review: &str, uid: &str, mutating: bool) -
             text("kind")
         ));
     }
-    let response = &mut answer["response"];
-    if !response.is_object() {
+    let Some(response) = answer.get_mut("response").filter(|r| r.is_object()) else {
         return Err("webhook response was absent".to_owned());
+    };
+    let result = response.get_mut("status").map(Value::take).unwrap_or_default();
+    if !matches!(result, Value::Object(_) | Value::Null) {
+        return Err("response.status must be an object".to_owned());
     }
     let found = response["uid"].as_str().unwrap_or_default();
     if strict && found != uid {
@@ -121,7 +122,7 @@ pub(super) fn read(mut answer: Value, review: &str, uid: &str, mutating: bool) -
             Some(given) if strict => given,
             _ => "JSONPatch".to_owned(),
         },
-        result: response["status"].take(),
+        result,
     })
 }
 
@@ -151,10 +152,8 @@ impl Verdict {
             ("", reason) => format!("{denied}: {reason}"),
             (message, _) => format!("{denied}: {message}"),
         };
-        let details = match self.result["details"].take() {
-            Value::Object(details) => Some(Value::Object(details)),
-            _ => None,
-        };
+        let details = self.result.get_mut("details").map(Value::take);
+        let details = details.filter(Value::is_object);
         ApiError::refused(
             code,
             reason,
@@ -200,6 +199,10 @@ mod tests {
             refusal(&json!({"reason": "Gone", "code": 200})),
             (400, format!("{denied}: Gone"))
         );
+        assert_eq!(
+            refusal(&json!({"message": "no", "details": "none"})),
+            (400, format!("{denied}: no"))
+        );
     }
 
     #[test]
@@ -221,8 +224,19 @@ mod tests {
             said(answer(&patch), false),
             "validating webhook may not return response.patch"
         );
-        let mut absent = answer(&json!({}));
-        absent["response"] = Value::Null;
-        assert_eq!(said(absent, true), "webhook response was absent");
+        for nothing in [json!(null), json!("yes"), json!([]), json!(true)] {
+            let mut absent = answer(&json!({}));
+            absent["response"] = nothing.clone();
+            assert_eq!(said(absent, true), "webhook response was absent");
+            assert_eq!(said(nothing.clone(), true), "webhook response was absent");
+            assert_eq!(
+                read(nothing, "v1beta1", "u", true).unwrap_err(),
+                "webhook response was absent"
+            );
+        }
+        for status in [json!("no"), json!([1]), json!(5), json!(false)] {
+            let refused = answer(&json!({"allowed": false, "status": status}));
+            assert_eq!(said(refused, false), "response.status must be an object");
+        }
     }
 }

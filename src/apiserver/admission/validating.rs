@@ -18,7 +18,7 @@ pub(super) async fn dispatch(
     new: Option<&Value>,
     old: Option<&Value>,
 ) -> Result<(), ApiError> {
-    let mut relevant: Vec<(&Webhook, Arc<ResourceInfo>, Shown)> = Vec::new();
+    let mut relevant: Vec<(&Webhook, Arc<ResourceInfo>, Shown<'_>)> = Vec::new();
     for webhook in &registered.validating {
         let Some(info) = webhook.matching.find(attributes, new, old)? else {
             continue;
@@ -26,7 +26,7 @@ pub(super) async fn dispatch(
         let shown = Shown::new(attributes, &info, new, old).await?;
         if webhook
             .conditions
-            .hold(attributes, &info, shown.new.as_ref(), shown.old.as_ref())?
+            .hold(attributes, &info, shown.new_object(), shown.old_object())?
         {
             relevant.push((webhook, info, shown));
         }

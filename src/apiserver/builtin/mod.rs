@@ -116,6 +116,13 @@ pub(in crate::apiserver) enum SchemaSource {
     Free,
 }
 
+impl SchemaSource {
+    /// Says whether what is compiled for one is right for the other.
+    fn is_same_as(&self, other: &Self) -> bool {
+        matches!((self, other), (Self::Custom(one), Self::Custom(other)) if one == other)
+    }
+}
+
 impl std::fmt::Debug for SchemaSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

@@ -65,8 +65,26 @@ impl Registry {
             .filter(|r| r.crd_name.as_deref() != Some(name))
             .cloned()
             .collect();
-        resources.extend(crd::served_resources(definition).into_iter().map(Arc::new));
+        let served = crd::served_resources(definition).into_iter();
+        resources.extend(served.map(|resource| Arc::new(self.with_known_schema(resource))));
         Self::from_resources(resources)
+    }
+
+    /// Gives a resource the schema that has been compiled for it, if it is still the same.
+    fn with_known_schema(&self, resource: ResourceInfo) -> ResourceInfo {
+        let before = self.find(&resource.group, &resource.version, &resource.plural);
+        match before {
+            Some(before)
+                if before.crd_name == resource.crd_name && before.source.is_same_as(&resource.source) =>
+            {
+                ResourceInfo {
+                    source: before.source.clone(),
+                    schema: Arc::clone(&before.schema),
+                    ..resource
+                }
+            }
+            _ => resource,
+        }
     }
 
     /// Returns a registry without the resources of the definition called `name` (`plural.group`).
@@ -202,6 +220,23 @@ mod tests {
         );
         assert_eq!(registry.find_stored("events").expect("stored").group, "");
         assert!(registry.find("", "v1", "nothings").is_none());
+    }
+
+    #[test]
+    fn a_schema_that_stays_the_same_is_compiled_once() {
+        let definition = |kind: &str, short: &str| {
+            serde_json::json!({"metadata": {"name": "xs.a.b"}, "spec": {"group": "a.b", "names": {"plural": "xs", "kind": "X", "shortNames": [short]},
+                "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": kind}}}]},
+                "status": {"conditions": [{"type": "Established", "status": "True"}]}})
+        };
+        let schema =
+            |registry: &Registry| Arc::clone(&registry.find("a.b", "v1", "xs").expect("served").schema);
+        let first = Registry::builtin().with_crd(&definition("object", "x"));
+        let same = first.with_crd(&definition("object", "y"));
+        assert!(Arc::ptr_eq(&schema(&first), &schema(&same)));
+        assert_eq!(same.find("a.b", "v1", "xs").expect("served").short_names, ["y"]);
+        let other = first.with_crd(&definition("array", "x"));
+        assert!(!Arc::ptr_eq(&schema(&first), &schema(&other)));
     }
 
     #[test]

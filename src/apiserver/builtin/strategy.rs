@@ -6,7 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::object::meta::same_fields;
-use super::super::schema::{FieldError, Structural};
+use super::super::schema::{FieldError, Structural, Verdict};
 use super::{Part, ResourceInfo, meta, wire};
 
 impl ResourceInfo {
@@ -170,6 +170,12 @@ impl ResourceInfo {
 
     /// Says what is wrong with a changed object. Some errors repeat, as they do in the API server's causes.
     pub fn validate_update(&self, new: &Value, old: &Value, part: Part) -> Vec<FieldError> {
+        self.judge_update(new, old, part).errors
+    }
+
+    /// The same, and what the change is forgiven.
+    pub(in crate::apiserver) fn judge_update(&self, new: &Value, old: &Value, part: Part) -> Verdict {
+        let mut forgiven = Vec::new();
         let mut errors = meta::validate_update(new, old);
         let again = errors.clone();
         errors.extend(again);
@@ -186,8 +192,11 @@ impl ResourceInfo {
                     errors.extend(hooks.validate(new, Some(old)));
                 }
                 if self.custom {
-                    errors.extend(self.schema().validate(new, Some(old)));
+                    let schema = self.schema();
+                    let verdict = schema.judge(new, Some(old), schema.value_errors(new, Some(old)));
+                    errors.extend(verdict.errors);
                     errors.extend(self.scale_errors(new));
+                    forgiven = verdict.forgiven;
                 }
             }
             Part::Approval => {
@@ -200,11 +209,15 @@ impl ResourceInfo {
                     errors.extend(hooks.validate_status(new, old));
                 }
                 if self.custom {
-                    errors.extend(self.schema().validate_status(new, Some(old)));
+                    let schema = self.schema();
+                    let values = schema.status_value_errors(new, Some(old));
+                    let verdict = schema.judge(new, Some(old), values);
+                    errors.extend(verdict.errors);
+                    forgiven = verdict.forgiven;
                 }
             }
         }
-        errors
+        Verdict { errors, forgiven }
     }
 
     fn scale_errors(&self, object: &Value) -> Vec<FieldError> {

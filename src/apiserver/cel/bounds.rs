@@ -4,41 +4,54 @@
 //! count. Sizes are counted deeply, because the interpreter copies deeply.
 
 use std::borrow::Cow;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+use std::sync::Arc;
 
 use kube_cel::cel::common::ast::{
-    CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedEntryExpr, ListExpr, MapEntryExpr, MapExpr, SelectExpr,
-    StructExpr, StructFieldExpr, operators,
+    CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedEntryExpr, ListExpr, LiteralValue, MapEntryExpr,
+    MapExpr, SelectExpr, StructExpr, StructFieldExpr, operators,
 };
-use kube_cel::cel::common::types::{CelBytes, CelInt, CelList, CelMap, CelOptional, CelString};
+use kube_cel::cel::common::types::{CelBytes, CelDuration, CelInt, CelList, CelMap, CelOptional, CelString};
 use kube_cel::cel::common::value::Val;
 use kube_cel::cel::{Context, ExecutionError, FunctionContext, IdedExpr, ResolveResult, Value};
+
+use super::functions::{self, Undecided};
 
 /// Evaluates its argument and counts what that costs. No expression can spell the name.
 const COUNTED: &str = "@counted";
 /// Counts a turn of a loop, in which what was gathered so far is copied.
 const TURN: &str = "@turn";
+/// Turns of loops that ask whether something is true of one or of all: an error counts only if no other turn decides.
+const ANY: &str = "@any";
+const ALL: &str = "@all";
+/// What such a loop came to.
+const DECIDED: &str = "@decided";
 /// Bytes of text that cost as much as one value.
 const TEXT: usize = 16;
 /// Comparisons of two values that cost as much as looking at one.
 const COMPARED: u64 = 4;
-/// What a regular expression costs beside its length and that of the text: it is compiled each time.
-const REGEX: u64 = 500;
+/// What each value costs that a range makes of nothing.
+const MADE: u64 = 50;
 
 thread_local! {
     /// What is left, nothing when it was too little.
     static LEFT: Cell<Option<u64>> = const { Cell::new(Some(0)) };
+    /// What has been paid for and need not be again.
+    static PAID: RefCell<HashSet<String>> = RefCell::default();
 }
 
 /// Evaluates within `allowed`. Returns what was spent, nothing if that was not enough.
 pub(super) fn within<T>(allowed: u64, evaluate: impl FnOnce() -> T) -> (T, Option<u64>) {
     let outer = LEFT.replace(Some(allowed));
+    let paid = PAID.take();
     let outcome = evaluate();
+    PAID.set(paid);
     let left = LEFT.replace(outer);
     (outcome, left.map(|left| allowed.saturating_sub(left).max(1)))
 }
 
-fn spend(cost: u64) -> Result<(), ExecutionError> {
+pub(super) fn spend(cost: u64) -> Result<(), ExecutionError> {
     let left = LEFT.get().and_then(|left| left.checked_sub(cost));
     LEFT.set(left);
     match left {
@@ -47,9 +60,56 @@ fn spend(cost: u64) -> Result<(), ExecutionError> {
     }
 }
 
+/// Spends on something that is paid for once in an evaluation.
+pub(super) fn spend_on(what: &str, cost: u64) -> Result<(), ExecutionError> {
+    let is_paid = PAID.with_borrow(|paid| paid.contains(what));
+    if is_paid {
+        return Ok(());
+    }
+    PAID.with_borrow_mut(|paid| paid.insert(what.to_owned()));
+    spend(cost)
+}
+
 pub(super) fn register(context: &mut Context<'static>) {
     context.add_function(COUNTED, count);
     context.add_function(TURN, turn);
+    context.add_function(ANY, |function: &FunctionContext<'_, '_>| decide(function, true));
+    context.add_function(ALL, |function: &FunctionContext<'_, '_>| decide(function, false));
+    context.add_function(DECIDED, decided);
+}
+
+/// One turn of a loop that `wanted` ends: what was known before, and what the turn says.
+fn decide(function: &FunctionContext<'_, '_>, wanted: bool) -> ResolveResult {
+    let [before, asked] = function.args else {
+        return Err(ExecutionError::invalid_argument_count(2, function.args.len()));
+    };
+    let undecided = |why: ExecutionError| {
+        let before = Value::resolve(before, function.ptx)?;
+        Ok(if Undecided::in_value(&before).is_some() {
+            before
+        } else {
+            Value::Opaque(Arc::new(Undecided(why)))
+        })
+    };
+    match Value::resolve(asked, function.ptx) {
+        Ok(Value::Bool(said)) if said == wanted => Ok(Value::Bool(said)),
+        Ok(Value::Bool(_)) => Value::resolve(before, function.ptx),
+        Ok(_) => undecided(ExecutionError::NoSuchOverload),
+        // Nothing is evaluated any more.
+        Err(why) if LEFT.get().is_none() => Err(why),
+        Err(why) => undecided(why),
+    }
+}
+
+fn decided(function: &FunctionContext<'_, '_>) -> ResolveResult {
+    let [gathered] = function.args else {
+        return Err(ExecutionError::invalid_argument_count(1, function.args.len()));
+    };
+    let gathered = Value::resolve(gathered, function.ptx)?;
+    match Undecided::in_value(&gathered) {
+        Some(Undecided(why)) => Err(why.clone()),
+        None => Ok(gathered),
+    }
 }
 
 fn turn(function: &FunctionContext<'_, '_>) -> ResolveResult {
@@ -91,6 +151,13 @@ fn count(function: &FunctionContext<'_, '_>) -> ResolveResult {
     }
     let value = Value::resolve_val(expression, function.ptx)?;
     spend(weight(value.as_ref()))?;
+    if value
+        .downcast_ref::<CelDuration>()
+        .is_some_and(|d| d.inner().num_nanoseconds().is_none())
+    {
+        // Longer ones could be added to times until the interpreter gives up.
+        return Err(functions::error("duration overflow"));
+    }
     value.as_ref().try_into()
 }
 
@@ -117,9 +184,6 @@ fn multiplies(call: &CallExpr) -> bool {
             | "distinct"
             | "indexOf"
             | "lastIndexOf"
-            | "matches"
-            | "find"
-            | "findAll"
             | "sort"
             | "split"
     )
@@ -152,23 +216,25 @@ fn product(name: &str, values: &[&dyn Val]) -> u64 {
         }
         ("join", [list, separator]) => texts(length(*list), length(*separator)),
         ("format", [text, ..]) => text_of(*text).map_or(1, widths),
-        ("matches" | "find" | "findAll", [text, pattern, ..]) => {
-            let pattern = length(*pattern);
-            REGEX + pattern * 10 + length(*text) / TEXT as u64 * (pattern / TEXT as u64 + 1)
-        }
         ("range", values) => {
             let number = values
                 .last()
                 .and_then(|v| v.downcast_ref::<CelInt>())
                 .map_or(0, |n| *n.inner());
-            u64::try_from(number).unwrap_or(0)
+            u64::try_from(number).unwrap_or(0).saturating_mul(MADE)
         }
         ("split", [text, ..]) => length(*text),
-        ("distinct" | "sort", [list]) => length(*list).saturating_mul(length(*list)),
-        // The first operand of `sets.contains` is the name `sets`, which has no value.
-        (_, [.., one, other]) => length(*one).saturating_mul(length(*other)) / COMPARED,
+        ("distinct" | "sort", [list]) => length(*list).saturating_mul(weight(*list)) / COMPARED,
+        // The third operand of `indexOf` says where to begin; the first one of `sets.contains` is the name `sets`, which has no value.
+        ("indexOf" | "lastIndexOf", [one, other, ..]) | (_, [.., one, other]) => compared(*one, *other),
         _ => 1,
     }
+}
+
+/// What it costs to compare each of one with each of another.
+fn compared(one: &dyn Val, other: &dyn Val) -> u64 {
+    let other = length(other).max(weight(other));
+    length(one).saturating_mul(other) / COMPARED
 }
 
 /// What the numbers in a format's verbs cost: `%.100f` writes a hundred digits. Those that nobody can mean cost everything.
@@ -242,7 +308,7 @@ pub(super) fn counted(expression: &IdedExpr) -> IdedExpr {
         Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => expression.expr.clone(),
         Expr::Call(made) => return counted_call(expression.id, made),
         Expr::Comprehension(all) => {
-            let mut all = counted_parts(all);
+            let mut all = deciding(counted_parts(all));
             let turn = call(TURN, vec![ident(&all.accu_var)]);
             all.loop_cond = call(operators::LOGICAL_AND, vec![turn, all.loop_cond]);
             Expr::Comprehension(Box::new(all))
@@ -254,10 +320,18 @@ pub(super) fn counted(expression: &IdedExpr) -> IdedExpr {
         Expr::Map(map) => Expr::Map(MapExpr {
             entries: map.entries.iter().map(counted_entry).collect(),
         }),
-        Expr::Select(select) => Expr::Select(SelectExpr {
+        Expr::Select(select) if select.test => Expr::Select(SelectExpr {
             operand: Box::new(counted(&select.operand)),
             ..select.clone()
         }),
+        // An index lends what it finds and has no value where there are no fields; a selection copies it, and is false there.
+        Expr::Select(select) => {
+            let field = IdedExpr {
+                id: 0,
+                expr: Expr::Literal(LiteralValue::String(CelString::from(select.field.as_str()))),
+            };
+            return call(operators::INDEX, vec![counted(&select.operand), field]);
+        }
         Expr::Struct(made) => Expr::Struct(StructExpr {
             entries: made.entries.iter().map(counted_entry).collect(),
             ..made.clone()
@@ -286,6 +360,24 @@ fn counted_parts(all: &ComprehensionExpr) -> ComprehensionExpr {
         result: counted(&all.result),
         ..all.clone()
     }
+}
+
+/// Makes errors in the turns of a loop count only if no other turn decides.
+fn deciding(mut all: ComprehensionExpr) -> ComprehensionExpr {
+    let Expr::Call(step) = &all.loop_step.expr else {
+        return all;
+    };
+    let name = match step.func_name.as_str() {
+        operators::LOGICAL_OR => ANY,
+        operators::LOGICAL_AND => ALL,
+        _ => return all,
+    };
+    let gathers = Expr::Ident(all.accu_var.clone());
+    if step.args.first().is_some_and(|first| first.expr == gathers) && all.result.expr == gathers {
+        all.loop_step = call(name, step.args.clone());
+        all.result = call(DECIDED, vec![all.result]);
+    }
+    all
 }
 
 /// Counts the step of a loop but for the adding of what it gives to what was gathered: that is counted as the turn.

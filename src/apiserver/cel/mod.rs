@@ -3,8 +3,11 @@
 
 mod bounds;
 mod check;
+pub(crate) mod duration;
+mod functions;
 mod value;
 
+use std::cell::Cell;
 use std::fmt;
 
 use kube_cel::KubeCelExt as _;
@@ -17,6 +20,8 @@ pub(crate) use self::value::of_json;
 pub(crate) const BUDGET: u64 = 10_000_000;
 /// What a single evaluation may spend of it.
 const CALL: u64 = 5_000_000;
+/// What may be spent to find out what an expression without variables says.
+const CONSTANT: u64 = 10_000;
 /// Characters of an expression.
 const LONGEST: usize = 100_000;
 /// Links of an expression (operators and the like), and how deep they may lie in each other.
@@ -45,6 +50,11 @@ pub(crate) struct Budget(u64);
 impl Budget {
     pub(crate) fn new() -> Self {
         Self(BUDGET)
+    }
+
+    /// For what an expression says whatever it is asked about.
+    pub(crate) fn of_a_constant() -> Self {
+        Self(CONSTANT)
     }
 
     pub(crate) fn is_spent(&self) -> bool {
@@ -84,12 +94,30 @@ pub(crate) struct Program {
     depth: usize,
 }
 
+thread_local! {
+    /// Whether this thread has room for what goes deep.
+    static ROOMY: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Does something that goes deep. Nothing if the system has no room for it.
 fn with_room<T: Send>(f: impl FnOnce() -> T + Send) -> Option<T> {
+    let roomy = || {
+        ROOMY.set(true);
+        f()
+    };
     std::thread::scope(|scope| {
         let builder = std::thread::Builder::new().stack_size(ROOM);
-        builder.spawn_scoped(scope, f).ok()?.join().ok()
+        builder.spawn_scoped(scope, roomy).ok()?.join().ok()
     })
+}
+
+/// Does something that evaluates many expressions, where there is room for those that need it: once, not for each of them.
+pub(crate) fn with_room_for<T: Send>(is_deep: bool, f: impl Fn() -> T + Sync) -> T {
+    if is_deep && !ROOMY.get() {
+        with_room(&f).unwrap_or_else(f)
+    } else {
+        f()
+    }
 }
 
 impl Program {
@@ -135,6 +163,11 @@ impl Program {
         &self.written
     }
 
+    /// Says whether it is evaluated where there is more room: see [`with_room_for`].
+    pub(crate) fn needs_room(&self) -> bool {
+        self.depth > SHALLOW
+    }
+
     /// Says whether a variable is named in it.
     pub(crate) fn names(&self, variable: &str) -> bool {
         self.written.references().has_variable(variable)
@@ -147,7 +180,7 @@ impl Program {
     pub(crate) fn run(&self, scope: &Context<'_>, budget: &mut Budget) -> Result<CelValue, Problem> {
         let allowed = budget.0.min(CALL);
         let evaluate = || bounds::within(allowed, || cel::Value::resolve(&self.bounded, scope));
-        let (outcome, spent) = if self.depth > SHALLOW {
+        let (outcome, spent) = if self.needs_room() && !ROOMY.get() {
             let too_little = || Problem::Failed("there is not enough memory to evaluate it".to_owned());
             with_room(evaluate).ok_or_else(too_little)?
         } else {
@@ -167,7 +200,7 @@ pub(crate) fn with_functions<T>(f: impl FnOnce(&Context<'static>) -> T) -> T {
     thread_local! {
         static CONTEXT: Context<'static> = {
             let mut context = Context::default().with_all();
-            context.add_function("dyn", |value: CelValue| -> cel::ResolveResult { Ok(value) });
+            functions::register(&mut context);
             bounds::register(&mut context);
             context
         };
@@ -215,6 +248,91 @@ mod tests {
     }
 
     #[test]
+    fn functions_do_what_they_do_in_go() {
+        for source in [
+            "b'abc'.contains(b'') && b'abc'.contains(b'c') && 'abc'.contains('b')",
+            "'äöü'.size() == 3 && size('日本') == 2 && size(b'ä') == 2",
+            "[3, 1, 2].sort() == [1, 2, 3] && ['b', 'a'].sort() == ['a', 'b'] && [].sort() == []",
+            "[2.0, double('NaN'), 1.0].sort()[0] == 1.0",
+            "type(1) == int && type('a') == string && type([]) == list && type({}) == map && type(null) == null_type",
+            "type(type(1)) == type && type(1) != string && type(1.0) == double && type(true) == bool",
+            "bool('true') && !bool('f') && bool(true)",
+            "'a1b22'.findAll('[0-9]+') == ['1', '22'] && 'a1b22'.find('[0-9]+') == '1' && 'a1b2'.findAll('[0-9]', 1) == ['1']",
+            "'é'.matches('^\\\\W$') && 'a'.matches('^[^[]+$') && !'٣'.matches('\\\\d')",
+            "duration('1h30m') == duration('5400s') && string(duration('-1.5s')) == '-1.5s'",
+            "!format.datetime().validate('2026-01-01T00:00:00Z').hasValue()",
+            "format.datetime().validate('2026-01-0éT00:00:00Z').hasValue()",
+            "format.date().validate('202é-01-0').hasValue() && format.datetime().validate('2026-01-01T00:0é:00Z').hasValue()",
+            "format.uri().validate('https://é.de').hasValue() == false",
+            "has(self.map.a) && !has(self.text.a) && self.map.a == 1 && optional.of(self.map).a.value() == 1",
+            "timestamp('2026-01-01T00:00:00Z') + duration('24h') == timestamp('2026-01-02T00:00:00Z')",
+        ] {
+            assert_eq!(run(source), Ok(CelValue::Bool(true)), "{source}");
+        }
+    }
+
+    #[test]
+    fn what_fails_says_why() {
+        let endless = "[duration('2562047h')].map(d, d + d).map(d, d + d).map(d, d + d).map(d, d + d).map(d, d + d)\
+                       .map(d, d + d).map(d, d + d).map(d, d + d).map(d, d + d).map(d, d + d).map(d, d + d)";
+        for (source, why) in [
+            (
+                "timestamp('9999-12-31T00:00:00Z') + duration('2562047h') > timestamp('2026-01-01T00:00:00Z')",
+                "timestamp overflow",
+            ),
+            (
+                &format!("timestamp('2026-01-01T00:00:00Z') + {endless}[0] != null"),
+                "duration overflow",
+            ),
+            (
+                "timestamp('9999-12-31T00:00:00Z') - timestamp('0001-01-01T00:00:00Z') > duration('1s')",
+                "duration overflow",
+            ),
+            ("9223372036854775807 + 1 > 0", "integer overflow"),
+            ("[9223372036854775807, 1].sum() > 0", "integer overflow"),
+            (
+                "[1, 'a', 2.0].sort() == []",
+                "list elements must have the same type",
+            ),
+            ("self.map.b == 1", "no such key: b"),
+            ("self.nothing.b == 1", "no such key: nothing"),
+            ("!self.text.locked", "no such overload"),
+            ("!null.locked", "no such overload"),
+            (
+                "duration('10000000000h') > duration('1s')",
+                "type conversion error from 'string' to 'google.protobuf.Duration'",
+            ),
+            ("bool('yes')", "type conversion error from 'string' to 'bool'"),
+        ] {
+            assert_eq!(run(source), Err(Problem::Failed(why.to_owned())), "{source}");
+        }
+    }
+
+    #[test]
+    fn an_error_of_one_does_not_decide_for_all() {
+        for (source, said) in [
+            ("[{}, {'a': 1}].exists(x, x.a == 1)", true),
+            ("[{'a': 1}, {}].exists(x, x.a == 1)", true),
+            ("[{}, {'a': 2}].all(x, x.a == 1)", false),
+            ("[{'a': 2}, {}].all(x, x.a == 1)", false),
+            (
+                "[[{}, {'a': 1}], []].all(l, l.exists(x, x.a == 1) || l == [])",
+                true,
+            ),
+        ] {
+            assert_eq!(run(source), Ok(CelValue::Bool(said)), "{source}");
+        }
+        for source in [
+            "[{'a': 2}, {}].exists(x, x.a == 1)",
+            "[{}, {'a': 1}].all(x, x.a == 1)",
+            "[{}, {}].all(x, x.a == 1)",
+        ] {
+            let why = "no such key: a".to_owned();
+            assert_eq!(run(source), Err(Problem::Failed(why)), "{source}");
+        }
+    }
+
+    #[test]
     fn what_may_be_deep_can_be_evaluated() {
         let sum = format!("1{} == 140", " + 1".repeat(139));
         assert_eq!(run(&sum), Ok(CelValue::Bool(true)));
@@ -237,6 +355,11 @@ mod tests {
              .map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a)\
              .map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a).size() == 1",
             "lists.range(1000000000).size() > 0",
+            "lists.range(1000000).size() > 0",
+            "self.list.all(x, self.text.indexOf('y', 1) < 0)",
+            "self.list.all(x, self.text.lastIndexOf(self.text + 'y', x) < 0)",
+            "self.list.all(x, 'a'.matches('(a{1,' + string(x + 1) + '}){1000}') || true)",
+            "self.list.all(x, self.list.all(y, self.list.all(z, self.text.size() > 0)))",
             "self.list.all(x, self.text.matches('(x+x+)+y') || true)",
             "self.list.all(x, self.list.all(y, self.text.startsWith('xx')))",
             "[self.list, self.list].map(a, [a, a]).map(a, [a, a]).map(a, [a, a]).map(a, [a, a]).map(a, [a, a]).map(a, [a, a])\

@@ -7,6 +7,8 @@ use kube_cel::cel::objects::{Key, Map};
 use kube_cel::cel::{ExecutionError, Value as CelValue};
 use serde_json::Value;
 
+/// Stands for the name of a function in errors that are told as they are.
+pub(super) const OWN: &str = "@own";
 /// Characters of an error: it may show whole objects.
 const LONGEST: usize = 2000;
 
@@ -38,6 +40,8 @@ pub(super) fn short(error: &ExecutionError) -> String {
         ExecutionError::NoSuchOverload | ExecutionError::UnsupportedBinaryOperator(..) => {
             return "no such overload".to_owned();
         }
+        ExecutionError::FunctionError { function, message } if function == OWN => message.clone(),
+        ExecutionError::Overflow(_, one, _) => return overflow(one).to_owned(),
         ExecutionError::DivisionByZero(_) => return "division by zero".to_owned(),
         ExecutionError::RemainderByZero(_) => return "modulus by zero".to_owned(),
         ExecutionError::IndexOutOfBounds(CelValue::Int(at)) => return format!("index out of bounds: {at}"),
@@ -46,5 +50,15 @@ pub(super) fn short(error: &ExecutionError) -> String {
     match text.char_indices().nth(LONGEST) {
         Some((at, _)) => format!("{}...", text.get(..at).unwrap_or_default()),
         None => text,
+    }
+}
+
+/// Says what became too large.
+fn overflow(one: &CelValue) -> &'static str {
+    match one {
+        CelValue::Int(_) => "integer overflow",
+        CelValue::UInt(_) => "unsigned integer overflow",
+        CelValue::Timestamp(_) => "timestamp overflow",
+        _ => "duration overflow",
     }
 }

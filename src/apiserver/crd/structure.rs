@@ -1,7 +1,9 @@
 //! Whether a schema is structural: every value it speaks of has a type, and nothing in it hides one.
 
+use kube_cel::cel::Value as CelValue;
 use serde_json::{Map, Value, json};
 
+use super::super::cel::{self, Budget, Program};
 use super::super::schema::{FieldError, Structural};
 
 const TYPES: &[&str] = &["array", "boolean", "integer", "number", "object", "string"];
@@ -90,20 +92,7 @@ fn node(schema: &Value, path: &str, place: Place, errors: &mut Vec<FieldError>) 
     let kind = schema["type"].as_str().unwrap_or_default();
     let free =
         flag(schema, "x-kubernetes-int-or-string") || flag(schema, "x-kubernetes-preserve-unknown-fields");
-    for field in UNKNOWN {
-        if schema.get(*field).is_some_and(|value| !value.is_null()) {
-            errors.push(FieldError::forbidden(
-                at(field),
-                format!("{field} is not supported"),
-            ));
-        }
-    }
-    if flag(schema, "uniqueItems") {
-        errors.push(FieldError::forbidden(
-            at("uniqueItems"),
-            "uniqueItems cannot be set to true since the runtime complexity becomes quadratic",
-        ));
-    }
+    impossible(schema, path, errors);
     if kind.is_empty() {
         if !free || place == Place::Root {
             let what = match place {
@@ -167,6 +156,24 @@ fn node(schema: &Value, path: &str, place: Place, errors: &mut Vec<FieldError>) 
         value_only(&schema["not"], &at("not"), errors);
     }
     children(schema, path, errors);
+}
+
+/// Refuses what no part of a schema may say.
+fn impossible(schema: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    for field in UNKNOWN {
+        if schema.get(*field).is_some_and(|value| !value.is_null()) {
+            errors.push(FieldError::forbidden(
+                format!("{path}.{field}"),
+                format!("{field} is not supported"),
+            ));
+        }
+    }
+    if flag(schema, "uniqueItems") {
+        errors.push(FieldError::forbidden(
+            format!("{path}.uniqueItems"),
+            "uniqueItems cannot be set to true since the runtime complexity becomes quadratic",
+        ));
+    }
 }
 
 fn children(schema: &Value, path: &str, errors: &mut Vec<FieldError>) {
@@ -324,6 +331,15 @@ fn default(schema: &Value, path: &str, errors: &mut Vec<FieldError>) {
         return;
     };
     let at = format!("{path}.default");
+    let mut known = value.clone();
+    own.prune_part(&mut known);
+    if known != *value {
+        errors.push(FieldError::invalid(
+            &at,
+            value.clone(),
+            "must not have unknown fields",
+        ));
+    }
     let mut completed = value.clone();
     own.apply_defaults(&mut completed);
     errors.extend(own.value_errors(&completed, None).into_iter().map(|mut error| {
@@ -338,6 +354,7 @@ fn default(schema: &Value, path: &str, errors: &mut Vec<FieldError>) {
 
 /// Checks what stands in a junctor: it says which values are good, not what fields there are.
 fn value_only(schema: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    impossible(schema, path, errors);
     for field in STRUCTURE_ONLY {
         // Both halves of int-or-string are told by their types.
         let int_or_string = *field == "type" && matches!(schema["type"].as_str(), Some("integer" | "string"));
@@ -449,13 +466,13 @@ fn constant_rules(schema: &Value, path: &str, errors: &mut Vec<FieldError>) {
 }
 
 fn evaluates_to_no_verdict(source: &str) -> bool {
-    use kube_cel::cel::{Context, Program, Value as CelValue};
-    let Ok(program) = Program::compile(source) else {
+    // Here no variable is known: an expression that names one does not compile.
+    let Ok(program) = Program::compile(source, &[]) else {
         return false;
     };
-    program
-        .execute(&Context::default())
-        .is_ok_and(|value| !matches!(value, CelValue::Bool(_)))
+    let value =
+        cel::with_functions(|context| program.run(&context.new_inner_scope(), &mut Budget::of_a_constant()));
+    value.is_ok_and(|value| !matches!(value, CelValue::Bool(_)))
 }
 
 #[cfg(test)]
@@ -509,6 +526,34 @@ mod tests {
     }
 
     #[test]
+    fn what_a_real_server_refuses_in_parts_is_refused() {
+        assert_eq!(
+            told(&spec(
+                &json!({"type": "array", "items": {"type": "integer"}, "anyOf": [{"uniqueItems": true}]})
+            )),
+            [
+                "S.properties[spec].anyOf[0].uniqueItems: Forbidden: uniqueItems cannot be set to true since the runtime complexity becomes quadratic"
+            ]
+        );
+        let part =
+            json!({"type": "object", "properties": {"a": {"type": "string"}}, "default": {"a": "x", "b": 1}});
+        assert_eq!(
+            told(&spec(&part)),
+            [
+                "S.properties[spec].default: Invalid value: {\"a\":\"x\",\"b\":1}: must not have unknown fields"
+            ]
+        );
+        for free in [
+            json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true, "default": {"b": 1}}),
+            json!({"type": "object", "additionalProperties": {"type": "integer"}, "default": {"b": 1}}),
+            json!({"type": "object", "x-kubernetes-embedded-resource": true, "x-kubernetes-preserve-unknown-fields": true,
+                "default": {"apiVersion": "v1", "kind": "A", "metadata": {"name": "a"}}}),
+        ] {
+            assert_eq!(told(&spec(&free)), Vec::<String>::new(), "{free}");
+        }
+    }
+
+    #[test]
     fn rules_must_compile_and_judge() {
         let rules = |rule: &str| {
             told(&spec(
@@ -527,6 +572,16 @@ mod tests {
             told[0].ends_with(": cel expression must evaluate to a bool"),
             "{told:?}"
         );
+        assert!(rules("duration('1s')")[0].ends_with("must evaluate to a bool"));
+        let digits = "[0,1,2,3,4,5,6,7,8,9]";
+        let endless = (0..12).fold("1".to_owned(), |inner, n| format!("{digits}.map(x{n}, {inner})"));
+        let started = std::time::Instant::now();
+        assert_eq!(
+            rules(&endless),
+            Vec::<String>::new(),
+            "nobody waits for what it says"
+        );
+        assert!(started.elapsed() < std::time::Duration::from_secs(60));
         assert!(
             rules("bogus(")[0].contains("compilation failed"),
             "{:?}",

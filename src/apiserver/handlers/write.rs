@@ -210,8 +210,9 @@ pub(crate) async fn create_object(
         }
         prepare(server, info, &mut new)?;
         signers::check_subject(call, &new)?;
-        asked.validate(&new, None).await?;
         let name = meta::name(&new).to_owned();
+        // Now a name that had to be made is there.
+        Asked { name: &name, ..asked }.validate(&new, None).await?;
         if options.dry_run {
             return match server
                 .store()
@@ -434,7 +435,9 @@ pub(crate) async fn guaranteed(
         if info.storage_group_resource == SIGNING_REQUESTS && target.part != Part::Main {
             certificates::fill_times(&mut new, &live, server.now());
         }
-        finish(info, target, &mut new, &live)?;
+        for forgiven in finish(info, target, &mut new, &live)? {
+            call.warn_also(&forgiven.to_string());
+        }
         subject.validate(asked, &new, &live).await?;
         if options.dry_run || (as_it_should && is_unchanged(&new, &live, stored.empties())) {
             let left = if options.dry_run {
@@ -512,6 +515,9 @@ impl<'a> Subject<'a> {
             Self::Object => asked.mutate(new, Some(live)).await,
             Self::Scale(paths) => {
                 let info = &asked.call.info;
+                if !asked.mutates() {
+                    return Ok(new);
+                }
                 let (shown, before) = (scale::show(info, paths, &new)?, scale::show(info, paths, live)?);
                 let changed = asked.mutate(shown.clone(), Some(&before)).await?;
                 let mut new = new;
@@ -533,6 +539,9 @@ impl<'a> Subject<'a> {
             Self::Object => asked.validate(new, Some(live)).await,
             Self::Scale(paths) => {
                 let info = &asked.call.info;
+                if !asked.validates() {
+                    return Ok(());
+                }
                 let (shown, before) = (scale::show(info, paths, new)?, scale::show(info, paths, live)?);
                 asked.validate(&shown, Some(&before)).await
             }
@@ -600,24 +609,30 @@ fn check_version(info: &ResourceInfo, name: &str, new: &mut Value, current: u64)
     Ok(())
 }
 
-/// Brings a changed object in line with what it was and checks it.
-fn finish(info: &ResourceInfo, target: Target, new: &mut Value, live: &Value) -> Result<(), ApiError> {
+/// Brings a changed object in line with what it was and checks it. Returns what is wrong with it as before.
+fn finish(
+    info: &ResourceInfo,
+    target: Target,
+    new: &mut Value,
+    live: &Value,
+) -> Result<Vec<FieldError>, ApiError> {
     let uid = meta::text(new, "uid").to_owned();
     if !target.as_is {
         info.prepare_update(new, live, target.part);
     }
     meta::keep_system_fields(new, live);
     if target.as_is {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let mut errors = type_errors(info, new);
     // Status writes of custom resources take no metadata at all.
     if !uid.is_empty() && uid != meta::text(live, "uid") && !(info.custom && target.part == Part::Status) {
         errors.push(FieldError::invalid("metadata.uid", uid, "field is immutable"));
     }
-    errors.extend(info.validate_update(new, live, target.part));
+    let verdict = info.judge_update(new, live, target.part);
+    errors.extend(verdict.errors);
     if errors.is_empty() {
-        Ok(())
+        Ok(verdict.forgiven)
     } else {
         Err(invalid(info, new, &errors))
     }

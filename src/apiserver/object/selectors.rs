@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
+use serde_json::Value;
 
 use super::super::builtin::meta::{label_value_problems, qualified_name_problems};
 
@@ -72,6 +73,42 @@ impl Labels {
         })
     }
 
+    /// Reads a selector as it stands in objects: `matchLabels` and `matchExpressions`.
+    ///
+    /// # Errors
+    /// Says what can't be read.
+    pub(crate) fn of(selector: &Value) -> Result<Self, String> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let equal = selector["matchLabels"].as_object().into_iter().flatten();
+        let equal = equal.map(|(key, value)| Requirement {
+            key: key.clone(),
+            operator: Operator::In,
+            values: BTreeSet::from([text(value)]),
+        });
+        let mut requirements: Vec<Requirement> = equal.collect();
+        for expression in selector["matchExpressions"].as_array().into_iter().flatten() {
+            let operator = match expression["operator"].as_str().unwrap_or_default() {
+                "In" => Operator::In,
+                "NotIn" => Operator::NotIn,
+                "Exists" => Operator::Exists,
+                "DoesNotExist" => Operator::Absent,
+                other => return Err(format!("{other:?} is not a valid label selector operator")),
+            };
+            let values = expression["values"].as_array().into_iter().flatten();
+            requirements.push(Requirement {
+                key: text(&expression["key"]),
+                operator,
+                values: values.map(text).collect(),
+            });
+        }
+        if requirements.iter().any(Requirement::lacks_values) {
+            let why = "for 'in', 'notin' operators, values set can't be empty";
+            return Err(format!("values: Invalid value: []: {why}"));
+        }
+        let checked = requirements.into_iter().map(Requirement::checked);
+        checked.collect::<Result<_, _>>().map(Self)
+    }
+
     /// Reads a selector such as `a=1,b!=2,c in (x,y),!d`.
     ///
     /// # Errors
@@ -131,6 +168,10 @@ impl Requirement {
             (Operator::Greater, found) => found.and_then(number).zip(against()).is_some_and(|(a, b)| a > b),
             (Operator::Less, found) => found.and_then(number).zip(against()).is_some_and(|(a, b)| a < b),
         }
+    }
+
+    fn lacks_values(&self) -> bool {
+        matches!(self.operator, Operator::In | Operator::NotIn) && self.values.is_empty()
     }
 
     fn checked(self) -> Result<Self, String> {
@@ -531,6 +572,41 @@ mod tests {
                     .matches(|k| object.get(k).map(String::as_str)),
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn selectors_in_objects_choose() {
+        use serde_json::json;
+        let object = labels(&[("a", "1"), ("b", "")]);
+        let matches =
+            |selector: &Value| Labels::of(selector).map(|s| s.matches(|k| object.get(k).map(String::as_str)));
+        let expression = |key: &str, operator: &str, values: &[&str]| json!({"matchExpressions": [{"key": key, "operator": operator, "values": values}]});
+        for selector in [
+            json!({}),
+            json!({"matchLabels": {"a": "1", "b": ""}}),
+            expression("b", "In", &[""]),
+            expression("a", "NotIn", &[""]),
+            expression("a", "Exists", &[]),
+            expression("c", "DoesNotExist", &[]),
+        ] {
+            assert_eq!(matches(&selector), Ok(true), "{selector}");
+        }
+        for selector in [
+            json!({"matchLabels": {"a": ""}}),
+            expression("a", "In", &[""]),
+            expression("b", "NotIn", &[""]),
+            expression("c", "Exists", &[]),
+        ] {
+            assert_eq!(matches(&selector), Ok(false), "{selector}");
+        }
+        for selector in [
+            expression("a", "Is", &["1"]),
+            expression("a", "In", &[]),
+            expression("a b", "Exists", &[]),
+            json!({"matchLabels": {"a": "not a value"}}),
+        ] {
+            assert!(matches(&selector).is_err(), "{selector}");
         }
     }
 

@@ -27,6 +27,7 @@ pub use meta::object_meta_schema;
 pub(crate) use meta::{object_meta, type_meta};
 pub(crate) use node::{Additional, Kind, ListType, Node};
 pub(crate) use reads::Reads;
+pub(crate) use rules::Verdict;
 
 use crate::apiserver::ssa::types::Type;
 
@@ -89,6 +90,11 @@ impl Structural {
         prune::prune_resource(&self.root, object)
     }
 
+    /// Drops the fields that the schema does not know from a value that is no whole object.
+    pub(crate) fn prune_part(&self, value: &mut Value) {
+        prune::prune_part(&self.root, value);
+    }
+
     /// Drops the unknown fields of an object's `metadata` and returns their paths, such as `metadata.x`, sorted.
     pub fn prune_metadata(object: &mut Value) -> Vec<String> {
         prune::prune_metadata(object)
@@ -116,20 +122,22 @@ impl Structural {
     /// This is [`Structural::value_errors`], [`Structural::embedded_errors`], [`Structural::list_errors`] and [`Structural::rule_errors`] one after
     /// another; callers that must put errors of their own in between call these themselves.
     pub fn validate(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
-        let mut errors = self.value_errors(object, old);
-        errors.extend(self.embedded_errors(object, old));
-        errors.extend(self.list_errors(object, old));
-        errors.extend(self.rule_errors(object, old, &errors));
-        errors
+        self.judge(object, old, self.value_errors(object, old)).errors
     }
 
     /// Checks an object that comes through the `status` subresource: of the values only those of the status.
     pub fn validate_status(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
-        let mut errors = self.status_value_errors(object, old);
+        self.judge(object, old, self.status_value_errors(object, old))
+            .errors
+    }
+
+    /// Adds to what is wrong with the values of an object what is wrong with it otherwise, and tells what it is forgiven.
+    pub(crate) fn judge(&self, object: &Value, old: Option<&Value>, mut errors: Vec<FieldError>) -> Verdict {
         errors.extend(self.embedded_errors(object, old));
         errors.extend(self.list_errors(object, old));
-        errors.extend(self.rule_errors(object, old, &errors));
-        errors
+        let mut verdict = rules::evaluate(&self.root, object, old, &errors);
+        errors.append(&mut verdict.errors);
+        Verdict { errors, ..verdict }
     }
 
     /// Checks types, required fields, choices, bounds, lengths, patterns and formats.
@@ -173,7 +181,7 @@ impl Structural {
     /// Evaluates the `x-kubernetes-validations` rules. `so_far` are the errors found before: when one of them tells
     /// that the object does not have the form that rules may rely on, they are not evaluated.
     pub fn rule_errors(&self, object: &Value, old: Option<&Value>, so_far: &[FieldError]) -> Vec<FieldError> {
-        rules::evaluate(&self.root, object, old, so_far)
+        rules::evaluate(&self.root, object, old, so_far).errors
     }
 
     /// Checks the replicas that the `scale` subresource reads: `path` is its JSON path, such as `.spec.replicas`.

@@ -5,11 +5,15 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::super::pattern;
 use super::error::FieldError;
+use super::formats::{self, Check};
 use super::rules::Rule;
 
 /// How deep schemas may nest; deeper ones are refused, so that walks cannot exhaust the stack.
 const MAX_DEPTH: usize = 96;
+/// Bytes that the patterns of one schema may take.
+const PATTERNS: usize = 32 << 20;
 
 /// The `type` of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +108,10 @@ pub(crate) struct Node {
     pub(crate) max_properties: Option<i64>,
     pub(crate) pattern: Option<Pattern>,
     pub(crate) format: Option<String>,
+    /// How texts of the format are checked, if they are.
+    pub(crate) format_check: Option<Check>,
+    /// Whether it is a format of texts or numbers: others are ignored.
+    pub(crate) is_format_known: bool,
     pub(crate) required: Vec<String>,
     pub(crate) all_of: Vec<Arc<Self>>,
     pub(crate) any_of: Vec<Arc<Self>>,
@@ -117,6 +125,8 @@ pub(crate) struct Node {
     pub(crate) rules: Vec<Rule>,
     /// Whether this node or one below it has rules: walks skip the rest.
     pub(crate) has_rules: bool,
+    /// Whether one of them needs more room than others to be evaluated.
+    pub(crate) has_deep_rules: bool,
     /// Whether this node or one below it is an embedded object: walks skip the rest.
     pub(crate) has_embedded: bool,
     /// Whether this node or one below it has set or map lists: walks skip the rest.
@@ -151,6 +161,8 @@ impl Node {
 #[derive(Default)]
 pub(crate) struct Compiler {
     pub(crate) errors: Vec<FieldError>,
+    /// Bytes that patterns may take so far.
+    patterns: usize,
 }
 
 impl Compiler {
@@ -209,7 +221,12 @@ impl Compiler {
             rules: self.rules(schema, path),
             ..Node::default()
         };
+        let format = node.format.as_deref().unwrap_or_default();
+        node.format_check = formats::find(format);
+        node.is_format_known =
+            node.format_check.is_some() || matches!(format, "int32" | "int64" | "float" | "double");
         self.children(&mut node, map, path, depth);
+        node.has_deep_rules = node.rules.iter().any(Rule::is_deep) || node.below().any(|n| n.has_deep_rules);
         node.has_rules = !node.rules.is_empty() || node.below().any(|n| n.has_rules);
         node.has_embedded = node.embedded || node.below().any(|n| n.has_embedded);
         node.has_keyed_lists =
@@ -282,18 +299,20 @@ impl Compiler {
 
     fn pattern(&mut self, map: &Map<String, Value>, path: &str) -> Option<Pattern> {
         let source = text(map, "pattern").filter(|p| !p.is_empty())?;
-        match regex::RegexBuilder::new(source).size_limit(1 << 26).build() {
-            Ok(regex) => Some(Pattern {
-                source: source.to_owned(),
-                regex,
-            }),
-            Err(error) => {
-                let detail = format!("must be a valid regular expression, but isn't: {error}");
-                self.errors
-                    .push(FieldError::invalid(child(path, "pattern"), source, detail));
-                None
+        let why = match pattern::compile(source) {
+            Ok(made) if self.patterns + made.size <= PATTERNS => {
+                self.patterns += made.size;
+                return Some(Pattern {
+                    source: source.to_owned(),
+                    regex: made.regex,
+                });
             }
-        }
+            Ok(_) => "the patterns of the schema are too large together".to_owned(),
+            Err(error) => format!("must be a valid regular expression, but isn't: {error}"),
+        };
+        self.errors
+            .push(FieldError::invalid(child(path, "pattern"), source, why));
+        None
     }
 
     fn list_type(&mut self, map: &Map<String, Value>, path: &str) -> Option<ListType> {

@@ -15,6 +15,11 @@ pub(super) fn prune_resource(root: &Node, object: &mut Value) -> Vec<String> {
     unknown
 }
 
+/// Prunes a part of an object.
+pub(super) fn prune_part(node: &Node, value: &mut Value) {
+    prune(Some(node), value, false, &mut Path::default(), &mut Vec::new());
+}
+
 /// Prunes an object's `metadata`.
 pub(super) fn prune_metadata(object: &mut Value) -> Vec<String> {
     let mut unknown = Vec::new();

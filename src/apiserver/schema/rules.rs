@@ -6,10 +6,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use kube_cel::cel::objects::{Key, Map as CelMap, OptionalValue};
-use kube_cel::cel::{Context, Program as Plain, Value as CelValue};
+use kube_cel::cel::{Context, Value as CelValue, functions};
 use serde_json::Value;
 
-use super::super::cel::{self, Budget, Problem, Program};
+use super::super::cel::{self, Budget, Problem, Program, duration};
 use super::correlate::{old_field, old_item};
 use super::error::{FieldError, FieldErrorKind};
 use super::node::{Kind, Node};
@@ -88,21 +88,29 @@ impl Rule {
         })
     }
 
+    /// Says whether it, or its message, needs more room than others.
+    pub(super) fn is_deep(&self) -> bool {
+        self.program.needs_room() || self.message_program.as_ref().is_some_and(Program::needs_room)
+    }
+
     /// What the rule is called in messages.
     fn words(&self) -> &str {
         self.message.as_deref().unwrap_or(&self.source)
     }
 }
 
+/// What rules say of an object.
+#[derive(Debug, Default)]
+pub(crate) struct Verdict {
+    pub(crate) errors: Vec<FieldError>,
+    /// What an update is forgiven because it was as wrong before: it is only told.
+    pub(crate) forgiven: Vec<FieldError>,
+}
+
 /// Evaluates all rules of an object.
-pub(super) fn evaluate(
-    root: &Node,
-    object: &Value,
-    old: Option<&Value>,
-    so_far: &[FieldError],
-) -> Vec<FieldError> {
+pub(super) fn evaluate(root: &Node, object: &Value, old: Option<&Value>, so_far: &[FieldError]) -> Verdict {
     if !root.has_rules {
-        return Vec::new();
+        return Verdict::default();
     }
     let blocking = so_far.iter().any(|error| {
         matches!(
@@ -117,25 +125,38 @@ pub(super) fn evaluate(
     if blocking {
         let detail = "some validation rules were not checked because the object was invalid; \
                       correct the existing errors to complete validation";
-        return vec![FieldError::invalid("", Value::Null, detail)];
-    }
-    cel::with_functions(|context| {
-        let mut run = Run {
-            context,
-            budget: Budget::new(),
-            errors: Vec::new(),
-            over: false,
+        return Verdict {
+            errors: vec![FieldError::invalid("", Value::Null, detail)],
+            forgiven: Vec::new(),
         };
-        run.visit(root, object, Past::of(old), "");
-        run.errors
+    }
+    cel::with_room_for(root.has_deep_rules, || {
+        cel::with_functions(|context| {
+            let mut run = Run {
+                context,
+                budget: Budget::new(),
+                errors: Vec::new(),
+                forgiven: Vec::new(),
+                path: Vec::new(),
+                over: false,
+            };
+            run.visit(root, root, object, Past::of(old));
+            Verdict {
+                errors: run.errors,
+                forgiven: run.forgiven,
+            }
+        })
     })
 }
 
 /// The evaluation of all rules of one object. They share what it may cost.
-struct Run<'a> {
+struct Run<'a, 'v> {
     context: &'a Context<'a>,
     budget: Budget,
     errors: Vec<FieldError>,
+    forgiven: Vec<FieldError>,
+    /// The way to the value whose rules are evaluated.
+    path: Vec<Step<'v>>,
     /// Whether no further rules are to be run.
     over: bool,
 }
@@ -174,45 +195,76 @@ impl<'a> Past<'a> {
     }
 }
 
-impl Run<'_> {
-    fn visit<'v>(&mut self, node: &Node, value: &'v Value, past: Past<'v>, path: &str) {
-        if !node.has_rules || value.is_null() || self.over {
+/// A step from a value into one of its parts.
+#[derive(Clone, Copy)]
+enum Step<'v> {
+    /// A field that the schema names.
+    Field(&'v str),
+    Key(&'v str),
+    Item(usize),
+}
+
+impl<'v> Run<'_, 'v> {
+    /// Evaluates the rules of `rules`, which is `node` or what one of its `allOf` branches says, and those below it.
+    fn visit(&mut self, rules: &Node, node: &Node, value: &'v Value, past: Past<'v>) {
+        if !rules.has_rules || value.is_null() || self.over {
             return;
         }
-        self.run(node, node, value, past, path);
-        for branch in &node.all_of {
-            self.run(branch, node, value, past, path);
+        self.run(rules, node, value, past);
+        for branch in &rules.all_of {
+            self.visit(branch, node, value, past);
         }
         match value {
             Value::Array(items) => {
-                let Some(child) = node.items.as_ref().filter(|c| c.has_rules) else {
+                let Some(child) = rules.items.as_ref().filter(|c| c.has_rules) else {
                     return;
                 };
+                let typed = node.items.as_ref().unwrap_or(child);
                 for (i, item) in items.iter().enumerate() {
                     let past = past.below(value, old_item(node, item, past.value));
-                    self.visit(child, item, past, &format!("{path}[{i}]"));
+                    self.step(Step::Item(i), child, typed, item, past);
                 }
             }
             Value::Object(map) => {
                 for (key, item) in map {
-                    let Some(child) = node.field(key).filter(|c| c.has_rules) else {
+                    let Some(child) = rules.field(key).filter(|c| c.has_rules) else {
                         continue;
                     };
-                    let path = match node.properties.contains_key(key) {
-                        true if path.is_empty() => key.clone(),
-                        true => format!("{path}.{key}"),
-                        false => format!("{path}[{key}]"),
+                    let step = if node.properties.contains_key(key) {
+                        Step::Field(key)
+                    } else {
+                        Step::Key(key)
                     };
                     let past = past.below(value, old_field(node, key, past.value));
-                    self.visit(child, item, past, &path);
+                    self.step(step, child, node.field(key).unwrap_or(child), item, past);
                 }
             }
             _ => {}
         }
     }
 
-    /// Evaluates the rules of `rules`, which is `node` or one of its `allOf` branches.
-    fn run(&mut self, rules: &Node, node: &Node, value: &Value, past: Past<'_>, path: &str) {
+    fn step(&mut self, step: Step<'v>, rules: &Node, node: &Node, value: &'v Value, past: Past<'v>) {
+        self.path.push(step);
+        self.visit(rules, node, value, past);
+        self.path.pop();
+    }
+
+    /// Writes down where the value is that rules are evaluated for.
+    fn path(&self) -> String {
+        let mut path = String::new();
+        for step in &self.path {
+            match step {
+                Step::Field(name) if path.is_empty() => path.push_str(name),
+                Step::Field(name) => path.extend([".", name]),
+                Step::Key(key) => path.extend(["[", key, "]"]),
+                Step::Item(index) => path.extend(["[", &index.to_string(), "]"]),
+            }
+        }
+        path
+    }
+
+    /// Evaluates the rules of `rules` alone.
+    fn run(&mut self, rules: &Node, node: &Node, value: &Value, past: Past<'_>) {
         if rules.rules.is_empty() || self.over {
             return;
         }
@@ -235,19 +287,24 @@ impl Run<'_> {
             match rule.program.run(&scope, &mut self.budget) {
                 Ok(CelValue::Bool(true)) => {}
                 Ok(CelValue::Bool(false)) => {
+                    let path = self.path();
+                    let failed = failure(rule, &scope, &mut self.budget, node, value, &path);
                     if rule.uses_old || !past.forgives(value) {
-                        let failed = failure(rule, &scope, &mut self.budget, node, value, path);
                         self.errors.push(failed);
+                    } else {
+                        self.forgiven.push(failed);
                     }
                 }
                 Ok(_) => {
                     let detail = format!("cel expression must evaluate to a bool: {}", rule.words());
-                    self.errors.push(FieldError::invalid(path, type_name, detail));
+                    self.errors
+                        .push(FieldError::invalid(self.path(), type_name, detail));
                 }
                 Err(problem) => {
                     self.over = matches!(problem, Problem::TooMuch | Problem::Spent);
                     let detail = told(&problem, rule.words());
-                    self.errors.push(FieldError::invalid(path, type_name, detail));
+                    self.errors
+                        .push(FieldError::invalid(self.path(), type_name, detail));
                     if self.over {
                         return;
                     }
@@ -388,29 +445,11 @@ fn text_to_cel(text: &str, node: Option<&Node>) -> CelValue {
     let format = node
         .filter(|n| !n.int_or_string)
         .and_then(|n| n.format.as_deref());
-    let call = |program: &Result<Plain, _>| match program {
-        Ok(program) => {
-            let mut context = Context::default();
-            context.add_variable_from_value("text", plain());
-            program.execute(&context).ok()
-        }
-        Err(()) => None,
-    };
-    thread_local! {
-        static TIMESTAMP: Result<Plain, ()> = Plain::compile("timestamp(text)").map_err(|_| ());
-        static DURATION: Result<Plain, ()> = Plain::compile("duration(text)").map_err(|_| ());
-    }
+    let time = |text: String| functions::timestamp(Arc::new(text)).ok();
     let typed = match format {
-        Some("date-time" | "datetime") => TIMESTAMP.with(call),
-        Some("date") => {
-            let moment = CelValue::String(Arc::new(format!("{text}T00:00:00Z")));
-            TIMESTAMP.with(|program| {
-                let mut context = Context::default();
-                context.add_variable_from_value("text", moment.clone());
-                program.as_ref().ok().and_then(|p| p.execute(&context).ok())
-            })
-        }
-        Some("duration") => DURATION.with(call),
+        Some("date-time" | "datetime") => time(text.to_owned()),
+        Some("date") => time(format!("{text}T00:00:00Z")),
+        Some("duration") => duration::parse_words(text).and_then(duration::value),
         Some("byte") => {
             use base64::Engine as _;
             let bytes = base64::engine::general_purpose::STANDARD.decode(text).ok();
@@ -486,7 +525,7 @@ mod tests {
                 let rule = &mut Arc::get_mut(&mut node).unwrap().rules[0];
                 (rule.reads, rule.reads_old) = (Reads::Whole, Reads::Whole);
             }
-            let errors = evaluate(&node, object, old, &[]);
+            let errors = evaluate(&node, object, old, &[]).errors;
             errors.iter().map(ToString::to_string).collect()
         })
     }
@@ -549,6 +588,31 @@ mod tests {
     }
 
     #[test]
+    fn rules_below_a_branch_of_all_are_evaluated_with_the_types_around() {
+        let schema = json!({"type": "object", "properties": {"spec": {"type": "object",
+            "properties": {"since": {"type": "string", "format": "date-time"}, "parts": {"type": "array", "items": {"type": "string"}}},
+            "allOf": [{"properties": {
+                "since": {"x-kubernetes-validations": [{"rule": "self > timestamp('2026-01-01T00:00:00Z')"}]},
+                "parts": {"items": {"allOf": [{"x-kubernetes-validations": [{"rule": "self != 'bad'"}]}]}}}}]}}});
+        let mut compiler = Compiler::default();
+        let node = compiler.node(&schema, "", 0);
+        let object = json!({"spec": {"since": "2025-01-01T00:00:00Z", "parts": ["good", "bad"]}});
+        let told = |old: Option<&Value>| -> Vec<String> {
+            let errors = evaluate(&node, &object, old, &[]).errors;
+            errors.iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(
+            told(None),
+            [
+                "spec.parts[1]: Invalid value: \"bad\": failed rule: self != 'bad'",
+                "spec.since: Invalid value: \"2025-01-01T00:00:00Z\": failed rule: self > timestamp('2026-01-01T00:00:00Z')"
+            ]
+        );
+        assert_eq!(told(Some(&object)), Vec::<String>::new(), "they failed before");
+        assert_eq!(evaluate(&node, &object, Some(&object), &[]).forgiven.len(), 2);
+    }
+
+    #[test]
     fn a_rule_that_costs_too_much_ends_and_no_other_is_run() {
         let parts: Vec<Value> = (0..300).map(|n| json!({"name": format!("p{n}")})).collect();
         let object = json!({"parts": parts, "spec": {"count": 1}});
@@ -558,6 +622,7 @@ mod tests {
         let mut compiler = Compiler::default();
         let node = compiler.node(&schema, "", 0);
         let told: Vec<String> = evaluate(&node, &object, None, &[])
+            .errors
             .iter()
             .map(ToString::to_string)
             .collect();

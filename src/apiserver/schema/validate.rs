@@ -6,7 +6,6 @@ use serde_json::{Map, Number, Value};
 
 use super::correlate::{old_field, old_item};
 use super::error::{FieldError, FieldErrorKind, go_float, go_json, go_number, go_quote};
-use super::formats;
 use super::node::{Kind, Node};
 
 /// Checks `value`, which stands at `base` in its object ("" for the object itself).
@@ -103,7 +102,7 @@ impl Walker<'_> {
         let format = node
             .format
             .as_deref()
-            .filter(|f| is_known_format(f))
+            .filter(|_| node.is_format_known)
             .unwrap_or("");
         let (found, found_format) = match value {
             Value::Null if typed && !node.nullable => return error(node.type_names(), "null"),
@@ -241,10 +240,9 @@ impl Walker<'_> {
             out.errors
                 .push(self.invalid(path, text.into(), &format!("should match '{}'", pattern.source)));
         }
-        let Some(format) = &node.format else { return };
-        if let Some(good) = formats::matches(format, text) {
+        if let (Some(format), Some(check)) = (&node.format, node.format_check) {
             out.checks += 1;
-            if !good {
+            if !check(text) {
                 let detail = format!("{path} in body must be of type {format}: {}", go_quote(text));
                 out.errors
                     .push(FieldError::type_invalid(self.field(path), text, detail));
@@ -385,11 +383,6 @@ impl Walker<'_> {
             }
         }
     }
-}
-
-/// Formats that are neither of strings nor of numbers are ignored.
-fn is_known_format(format: &str) -> bool {
-    matches!(format, "int32" | "int64" | "float" | "double") || formats::matches(format, "").is_some()
 }
 
 /// Whether two values are the same choice: `1` and `1.0` are.

@@ -27,6 +27,7 @@ cases! {
     a_webhook_that_fails_is_passed_over_or_not,
     who_writes_manages_what_a_webhook_adds_only_when_he_writes_it,
     configurations_that_make_no_sense_are_refused,
+    what_is_no_answer_is_a_failed_call,
 }
 
 /// A rule about `ConfigMaps`.
@@ -117,6 +118,50 @@ fn patched(review: &Value, patch: &Value) -> Value {
         review,
         json!({"allowed": true, "patchType": "JSONPatch", "patch": patch}),
     )
+}
+
+async fn what_is_no_answer_is_a_failed_call(place: Place) {
+    let hook = Hook::serve(&[], |review| {
+        let size = &review["request"]["object"]["data"]["size"];
+        Ok(match size.as_str() {
+            Some("text") => json!("no"),
+            Some("list") => json!([1]),
+            Some("response") => {
+                json!({"apiVersion": review["apiVersion"], "kind": review["kind"], "response": "no"})
+            }
+            _ => answered(review, json!({"allowed": false, "status": "no"})),
+        })
+    })
+    .await;
+    for (suffix, policy) in [("f", "Fail"), ("i", "Ignore")] {
+        let more = json!({"failurePolicy": policy});
+        let rules = configmaps(&["CREATE"]);
+        validating(
+            &place,
+            suffix,
+            &[webhook(&place, suffix, &hook.config(), &rules, more)],
+        )
+        .await;
+        let maps = place.configmaps();
+        let dry = PostParams {
+            dry_run: true,
+            ..PostParams::default()
+        };
+        for size in ["text", "list", "response", "status"] {
+            let tried = maps.create(&dry, &configmap("a", &[("size", size)])).await;
+            if policy == "Ignore" {
+                assert!(tried.is_ok(), "{size}: {tried:?}");
+            } else {
+                let told = message(tried);
+                assert!(told.contains("failed calling webhook"), "{size}: {told}");
+            }
+        }
+        let name = format!("{}-{suffix}", place.namespace);
+        let gone = DeleteParams::default();
+        let configurations = api::<ValidatingWebhookConfiguration>(&place);
+        configurations.delete(&name, &gone).await.unwrap();
+    }
+    end(&place, &[]).await;
 }
 
 async fn a_webhook_changes_what_is_written(place: Place) {

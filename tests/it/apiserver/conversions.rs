@@ -24,6 +24,7 @@ cases! {
     a_service_is_found_by_its_endpoints,
     scales_and_states_are_converted,
     conversions_that_make_no_sense_are_refused,
+    what_is_stored_has_the_form_of_its_version,
 }
 
 /// In `v1` rods have a `spec.size`, in `v2` a `spec.length` of the same number.
@@ -110,6 +111,41 @@ fn converted(review: &Value) -> Value {
         review,
         json!({"result": {"status": "Success"}, "convertedObjects": objects}),
     )
+}
+
+async fn what_is_stored_has_the_form_of_its_version(place: Place) {
+    let hook = Hook::serve(&[], |review| {
+        let mut answer = converted(review);
+        for object in answer["response"]["convertedObjects"].as_array_mut().unwrap() {
+            object["spec"]["unknown"] = json!(1);
+        }
+        Ok(answer)
+    })
+    .await;
+    let mut wanted = definition(&place, &hook.config(), "v1");
+    wanted["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["color"] =
+        json!({"type": "string", "default": "red"});
+    let wanted = serde_json::from_value(wanted).unwrap();
+    definitions(&place)
+        .create(&PostParams::default(), &wanted)
+        .await
+        .unwrap();
+    let ((v1, _), (v2, _)) = (rods(&place, "v1"), rods(&place, "v2"));
+    eventually("the kind is served", || async {
+        v2.list(&ListParams::default()).await.is_ok()
+    })
+    .await;
+    v2.create(
+        &PostParams::default(),
+        &rod(&place, "v2", "a", json!({"length": 4})),
+    )
+    .await
+    .unwrap();
+    assert_eq!(
+        v1.get("a").await.unwrap().data["spec"],
+        json!({"size": 4, "color": "red"})
+    );
+    uninstall(&place).await;
 }
 
 async fn objects_are_written_and_read_in_any_version(place: Place) {

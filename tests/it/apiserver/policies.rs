@@ -3,6 +3,7 @@
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
 };
+use k8s_openapi::api::events::v1::Event;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
@@ -18,6 +19,10 @@ cases! {
     a_policy_sees_updates_and_removals,
     an_expensive_policy_ends,
     a_policy_sees_requests_for_tokens,
+    what_fails_without_need_denies_nothing,
+    what_is_not_there_is_no_reason_to_let_pass,
+    a_generated_name_is_known,
+    what_is_excluded_in_one_version_is_excluded_in_all,
 }
 
 fn policies(place: &Place) -> Api<ValidatingAdmissionPolicy> {
@@ -259,6 +264,92 @@ async fn an_expensive_policy_ends(place: Place) {
     end(&place).await;
 }
 
+async fn what_fails_without_need_denies_nothing(place: Place) {
+    let more = json!({
+        "variables": [{"name": "bad", "expression": "object.data.nothing"}, {"name": "worse", "expression": "variables.bad + 'x'"}],
+        "validations": [{"expression": "object.data.size != 'large' || variables.worse == 'x'"},
+            {"expression": "object.data.size == 'small' || variables.bad == 'x' || true"}],
+    });
+    install(&place, policy(&place, &["CREATE"], more), json!({})).await;
+    let maps = place.configmaps();
+    let tried = async |size: &str| maps.create(&dry(), &configmap("a", &[("size", size)])).await;
+    eventually("the policy is asked", || async { tried("large").await.is_err() }).await;
+    let told = message(tried("large").await);
+    assert!(
+        told.ends_with(
+            "resulted in error: composited variable \"worse\" fails to evaluate: composited variable \"bad\" fails to evaluate: no such key: nothing"
+        ),
+        "{told}"
+    );
+    assert!(tried("small").await.is_ok());
+    assert!(tried("other").await.is_ok());
+    end(&place).await;
+}
+
+async fn what_is_not_there_is_no_reason_to_let_pass(place: Place) {
+    let validations = json!([{"expression": "!oldObject.data.locked"}]);
+    install(
+        &place,
+        policy(&place, &["CREATE"], json!({"validations": validations})),
+        json!({}),
+    )
+    .await;
+    let maps = place.configmaps();
+    let tried = async || maps.create(&dry(), &configmap("a", &[])).await;
+    eventually("the policy is asked", || async { tried().await.is_err() }).await;
+    let told = message(tried().await);
+    assert!(told.contains("resulted in error: no such "), "{told}");
+    end(&place).await;
+}
+
+async fn a_generated_name_is_known(place: Place) {
+    let validations = json!([{"expression": "request.name.startsWith('good-') && request.name == object.metadata.name",
+        "messageExpression": "'no name: ' + request.name"}]);
+    install(
+        &place,
+        policy(&place, &["CREATE"], json!({"validations": validations})),
+        json!({}),
+    )
+    .await;
+    let maps = place.configmaps();
+    let tried = async |prefix: &str| {
+        let mut object = configmap("", &[]);
+        object.metadata.name = None;
+        object.metadata.generate_name = Some(prefix.to_owned());
+        maps.create(&dry(), &object).await
+    };
+    eventually("the policy is asked", || async { tried("bad-").await.is_err() }).await;
+    let told = message(tried("bad-").await);
+    assert!(told.contains("denied request: no name: bad-"), "{told}");
+    assert!(tried("good-").await.is_ok());
+    end(&place).await;
+}
+
+async fn what_is_excluded_in_one_version_is_excluded_in_all(place: Place) {
+    let rule = |group: &str, version: &str, resource: &str| json!({"apiGroups": [group], "apiVersions": [version], "resources": [resource], "operations": ["CREATE"]});
+    let mut made = policy(
+        &place,
+        &["CREATE"],
+        json!({"validations": [{"expression": "false"}]}),
+    );
+    made["spec"]["matchConstraints"] = json!({
+        "resourceRules": [rule("", "v1", "configmaps"), rule("events.k8s.io", "*", "events")],
+        "excludeResourceRules": [rule("", "v1", "events")]});
+    install(&place, made, json!({})).await;
+    let maps = place.configmaps();
+    eventually("the policy is asked", || async {
+        maps.create(&dry(), &configmap("a", &[])).await.is_err()
+    })
+    .await;
+    let event = json!({"metadata": {"name": "a"}, "eventTime": "2026-01-01T00:00:00.000000Z", "type": "Normal",
+        "reason": "Seen", "action": "See", "reportingController": "c", "reportingInstance": "i",
+        "regarding": {"kind": "ConfigMap", "namespace": place.namespace, "name": "a"}});
+    let event = serde_json::from_value(event).unwrap();
+    let outcome = place.api::<Event>().create(&dry(), &event).await;
+    assert!(outcome.is_ok(), "{outcome:?}");
+    end(&place).await;
+}
+
 async fn policies_that_make_no_sense_are_refused(place: Place) {
     let refused = async |more: Value| {
         let policy = serde_json::from_value(policy(&place, &["CREATE"], more)).unwrap();
@@ -279,5 +370,18 @@ async fn policies_that_make_no_sense_are_refused(place: Place) {
     let binding = serde_json::from_value(binding).unwrap();
     let told = message(bindings(&place).create(&PostParams::default(), &binding).await);
     assert!(told.contains("must not contain both Deny and Warn"), "{told}");
+    let selector = |operator: &str, values: &[&str]| json!({"matchExpressions": [{"key": "a", "operator": operator, "values": values}]});
+    let binding = json!({"metadata": {"name": place.namespace}, "spec": {"policyName": "p", "validationActions": ["Deny"],
+        "paramRef": {"selector": selector("Exists", &["b"]), "parameterNotFoundAction": "Deny"},
+        "matchResources": {"namespaceSelector": selector("Is", &["b"]), "objectSelector": selector("In", &[])}}});
+    let binding = serde_json::from_value(binding).unwrap();
+    let told = message(bindings(&place).create(&PostParams::default(), &binding).await);
+    for why in [
+        "spec.paramRef.selector.matchExpressions[0].values: Forbidden: may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
+        "spec.matchResources.namespaceSelector.matchExpressions[0].operator: Invalid value: \"Is\": not a valid selector operator",
+        "spec.matchResources.objectSelector.matchExpressions[0].values: Required value: must be specified when `operator` is 'In' or 'NotIn'",
+    ] {
+        assert!(told.contains(why), "{told}");
+    }
     end(&place).await;
 }

@@ -8,6 +8,7 @@ use super::super::super::schema::FieldError;
 use super::super::BuiltinHooks;
 use super::super::meta::subdomain_problems;
 use super::plain::default;
+use super::selector;
 
 /// Mutating and validating webhook configurations.
 pub(in super::super) struct Webhooks;
@@ -99,6 +100,7 @@ fn check_webhook(webhook: &Value, before: Option<&Value>, path: &str) -> Vec<Fie
             "the timeout value must be between 1 and 30 seconds",
         ));
     }
+    errors.extend(check_selectors(webhook, before, path));
     let config = &webhook["clientConfig"];
     let at = format!("{path}.clientConfig");
     errors.extend(callout::check(config, &at));
@@ -111,6 +113,17 @@ fn check_webhook(webhook: &Value, before: Option<&Value>, path: &str) -> Vec<Fie
             &format!("{path}.matchConditions"),
             &OF_A_WRITE[..3],
         ));
+    }
+    errors
+}
+
+/// Checks the selectors that were not there before.
+fn check_selectors(object: &Value, before: Option<&Value>, path: &str) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for field in ["namespaceSelector", "objectSelector"] {
+        if before.is_none_or(|before| before[field] != object[field]) {
+            errors.extend(selector::check(&object[field], &format!("{path}.{field}")));
+        }
     }
     errors
 }
@@ -228,8 +241,8 @@ fn default_matching(matching: Option<&mut Value>) {
     }
 }
 
-fn check_matching(matching: &Value, path: &str) -> Vec<FieldError> {
-    let mut errors = Vec::new();
+fn check_matching(matching: &Value, before: Option<&Value>, path: &str) -> Vec<FieldError> {
+    let mut errors = check_selectors(matching, before, path);
     let policy = text(matching, "matchPolicy");
     if !matches!(policy, "" | "Equivalent" | "Exact") {
         errors.push(unsupported(
@@ -262,11 +275,11 @@ impl BuiltinHooks for Policy {
         if old.is_some_and(|old| old["spec"] == new["spec"]) {
             return Vec::new();
         }
-        check_policy(&new["spec"])
+        check_policy(&new["spec"], old.map(|old| &old["spec"]))
     }
 }
 
-fn check_policy(spec: &Value) -> Vec<FieldError> {
+fn check_policy(spec: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let policy = text(spec, "failurePolicy");
     if !matches!(policy, "" | "Fail" | "Ignore") {
@@ -289,7 +302,8 @@ fn check_policy(spec: &Value) -> Vec<FieldError> {
     } else if list(matching, "resourceRules").is_empty() {
         errors.push(FieldError::required("spec.matchConstraints.resourceRules", ""));
     }
-    errors.extend(check_matching(matching, "spec.matchConstraints"));
+    let before = old.map(|old| &old["matchConstraints"]);
+    errors.extend(check_matching(matching, before, "spec.matchConstraints"));
     errors.extend(check_conditions(spec, "spec.matchConditions", &OF_A_WRITE[..5]));
     for (i, variable) in list(spec, "variables").iter().enumerate() {
         let path = format!("spec.variables[{i}]");
@@ -368,7 +382,7 @@ impl BuiltinHooks for PolicyBinding {
         default_matching(object.pointer_mut("/spec/matchResources"));
     }
 
-    fn validate(&self, new: &Value, _old: Option<&Value>) -> Vec<FieldError> {
+    fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
         const ACTIONS: [&str; 3] = ["Audit", "Deny", "Warn"];
         const PATH: &str = "spec.validationActions";
         let spec = &new["spec"];
@@ -377,10 +391,16 @@ impl BuiltinHooks for PolicyBinding {
             errors.push(FieldError::required("spec.policyName", ""));
         }
         if spec["paramRef"].is_object() {
-            errors.extend(check_param_ref(&spec["paramRef"]));
+            let before = old.map(|old| &old["spec"]["paramRef"]);
+            errors.extend(check_param_ref(&spec["paramRef"], before));
         }
         if spec["matchResources"].is_object() {
-            errors.extend(check_matching(&spec["matchResources"], "spec.matchResources"));
+            let before = old.map(|old| &old["spec"]["matchResources"]);
+            errors.extend(check_matching(
+                &spec["matchResources"],
+                before,
+                "spec.matchResources",
+            ));
         }
         let actions = list(spec, "validationActions");
         if actions.is_empty() {
@@ -406,9 +426,15 @@ impl BuiltinHooks for PolicyBinding {
     }
 }
 
-fn check_param_ref(reference: &Value) -> Vec<FieldError> {
+fn check_param_ref(reference: &Value, before: Option<&Value>) -> Vec<FieldError> {
     const PATH: &str = "spec.paramRef";
     let mut errors = Vec::new();
+    if before.is_none_or(|before| before["selector"] != reference["selector"]) {
+        errors.extend(selector::check(
+            &reference["selector"],
+            &format!("{PATH}.selector"),
+        ));
+    }
     match (text(reference, "name"), reference["selector"].is_object()) {
         ("", false) => errors.push(FieldError::required(
             PATH,

@@ -13,6 +13,7 @@ pub(super) mod plain;
 pub(super) mod pod;
 pub(super) mod policy;
 pub(super) mod rbac;
+mod selector;
 pub(super) mod service;
 pub(super) mod signing;
 mod template;
