@@ -15,7 +15,7 @@ use kube::{
 };
 
 pub use patient::Patience;
-pub(crate) use patient::{Count, patient};
+pub(crate) use patient::{Count, Direct, patient};
 pub use target::{Place, Selection, Target, Why};
 
 use self::embedded::{Embedded, EmbeddedError, Opened};

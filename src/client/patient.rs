@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Request, Response, StatusCode, request::Parts};
-use kube::{Client, client::Body};
+use kube::{Client, client::Body, core::Status};
 use tokio::time::{Instant, sleep, timeout};
 use tower::Service;
 
@@ -80,9 +80,50 @@ impl Service<Request<Body>> for Patient {
         Box::pin(async move {
             let (parts, body) = request.into_parts();
             let body = body.collect_bytes().await?;
-            ask(&client, patience, &count, &parts, &body).await
+            let answer = ask(&client, patience, &count, &parts, &body).await?;
+            Ok(answer.map(Body::from))
         })
     }
+}
+
+/// Asks with patience, too, but without the queue that each [`Client`] has: for many requests at once.
+#[derive(Clone)]
+pub(crate) struct Direct {
+    inner: Client,
+    patience: Patience,
+    count: Count,
+}
+
+impl Direct {
+    pub(crate) fn new(client: &Client, patience: Patience, count: Count) -> Self {
+        Self {
+            inner: client.clone(),
+            patience,
+            count,
+        }
+    }
+
+    /// Sends a request and returns the body of the answer.
+    ///
+    /// # Errors
+    /// Fails as requests of a [`Client`] do.
+    pub(crate) async fn ask(&self, request: Request<Vec<u8>>) -> Result<Bytes, kube::Error> {
+        let (parts, body) = request.into_parts();
+        let answer = ask(&self.inner, self.patience, &self.count, &parts, &body.into()).await?;
+        let code = answer.status();
+        if code.is_client_error() || code.is_server_error() {
+            return Err(kube::Error::Api(refusal(&answer).boxed()));
+        }
+        Ok(answer.into_body())
+    }
+}
+
+/// What an answer says that is an error; whoever stands between may not speak as an API server does.
+fn refusal(answer: &Response<Bytes>) -> Status {
+    serde_json::from_slice(answer.body()).unwrap_or_else(|_| {
+        let text = String::from_utf8_lossy(answer.body());
+        Status::failure(text.trim(), "Failed to parse error data").with_code(answer.status().as_u16())
+    })
 }
 
 /// What one try came to.
@@ -99,7 +140,7 @@ async fn ask(
     count: &AtomicU64,
     parts: &Parts,
     body: &Bytes,
-) -> Result<Response<Body>, kube::Error> {
+) -> Result<Response<Bytes>, kube::Error> {
     let end = Instant::now() + patience.total;
     let mut pause = patience.pause;
     let mut tries = 0;
@@ -116,7 +157,7 @@ async fn ask(
         };
         match (wait, outcome) {
             (Some(wait), _) if Instant::now() + wait < end => sleep(wait).await,
-            (_, Try::Answered(answer)) => return Ok(answer.map(Body::from)),
+            (_, Try::Answered(answer)) => return Ok(answer),
             (_, Try::Failed(error)) => return Err(error),
         }
         pause = (pause * 2).min(patience.pause * LONGEST_PAUSE);
@@ -191,6 +232,25 @@ mod tests {
             answer.ok().map(|a| a.status().as_u16()),
             count.load(Ordering::Relaxed),
         )
+    }
+
+    #[tokio::test]
+    async fn without_a_queue_answers_and_refusals_are_the_same() {
+        let asked = async |text: &'static str, code: &'static [u16]| {
+            let direct = Direct::new(&server(code, text), Patience::default(), Count::default());
+            let request = || Request::get("/x").body(Vec::new()).unwrap();
+            let answer = direct
+                .ask(request())
+                .await
+                .map(|body| String::from_utf8_lossy(&body).into_owned());
+            let of_client = server(code, text).request_text(request()).await;
+            assert_eq!(format!("{answer:?}"), format!("{of_client:?}"));
+            answer.is_ok()
+        };
+        assert!(asked("{}", &[200]).await);
+        let status = r#"{"kind":"Status","apiVersion":"v1","status":"Failure","message":"no","reason":"NotFound","code":404}"#;
+        assert!(!asked(status, &[404]).await);
+        assert!(!asked(" gone astray ", &[404]).await);
     }
 
     #[tokio::test]

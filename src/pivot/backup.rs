@@ -1,7 +1,7 @@
 //! A cluster's objects into a directory, and from a directory into a cluster.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -294,12 +294,13 @@ impl Restore {
             self.stop.check()?;
             self.story.step("Writing objects");
             let there = There::of(&self.target, survey, &self.extent).await?;
-            let writer = Writer::new(&self.target, survey, &entries, there, since, &self.stop);
+            let paused = (&*entries, HashMap::new());
+            let writer = Writer::new(&self.target, survey, paused, there, since, &self.stop);
             writer.copy_all(&*self.story).await?;
             self.story.step("Comparing cluster and files");
             let mut equal = Equal::default();
             let there = There::of(&self.target, survey, &self.extent).await?;
-            verify::compare(&writer, &there, &std::collections::HashMap::new(), &mut equal)?;
+            verify::compare(&writer, there, HashMap::new(), &mut equal).await?;
             journal.phase = Phase::Committed;
             self.party().write(journal).await?;
             Ok(equal.notes)
@@ -314,9 +315,7 @@ impl Restore {
         let party = self.party();
         let committed = |phase| phase == Phase::Committed;
         let (fenced, _) = party.fence_in(&journal.id, committed).await?;
-        party
-            .behind(fenced, party.pause(&survey.entries(&[]), false))
-            .await?;
+        party.behind(fenced, party.unpause(&survey.entries(&[]))).await?;
         party.close(&journal.id, true).await
     }
 }

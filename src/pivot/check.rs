@@ -5,13 +5,14 @@ use std::{
     sync::Arc,
 };
 
-use futures::{StreamExt as _, stream};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use http::Method;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
     AT_ONCE, MoveError,
-    copy::{Step, Uids, next},
+    copy::Uids,
     error::Problem,
     journal::Side,
     kinds::MovedKind,
@@ -40,27 +41,7 @@ pub(super) struct Findings {
 
 /// Looks at the objects themselves: is one being deleted, does a machine still come to be, does somebody forbid the move. Pure.
 pub(super) fn states(survey: &Survey) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    for index in survey.moved() {
-        let (kind, object) = (survey.kind(index), survey.value(index));
-        let name = survey.name(index);
-        if object["metadata"]["deletionTimestamp"].is_string() {
-            problems.push(
-                Problem::passing(format!("{name} is being deleted"))
-                    .hinted("wait until it is gone (--wait does), or see what holds it: kubectl describe"),
-            );
-        } else if kind.is_own("Machine") && !has_settled(&object) {
-            problems.push(
-                Problem::passing(format!("{name} has no Node yet: its machine still comes to be"))
-                    .hinted("wait until it runs (--wait does), or delete it"),
-            );
-        } else if kind.is_own("Cluster") && object["status"]["infrastructureReady"] == false {
-            problems.push(
-                Problem::passing(format!("{name} has no keys and endpoint yet"))
-                    .hinted("wait until it has (--wait does)"),
-            );
-        }
-    }
+    let mut problems: Vec<Problem> = survey.moved().filter_map(|index| state(survey, index)).collect();
     for &index in &survey.choice.blocked {
         problems.push(
             Problem::passing(format!(
@@ -73,10 +54,87 @@ pub(super) fn states(survey: &Survey) -> Vec<Problem> {
     problems
 }
 
-/// Whether a machine has a Node, or will never have one.
-fn has_settled(machine: &Value) -> bool {
-    let status = &machine["status"];
-    status["nodeRef"]["name"].is_string() || status["phase"] == "Failed"
+/// What keeps one object from moving now.
+fn state(survey: &Survey, index: usize) -> Option<Problem> {
+    let (kind, text) = (survey.kind(index), &survey.objects[index].text);
+    let (machine, cluster) = (kind.is_own("Machine"), kind.is_own("Cluster"));
+    // Nothing needs to be read of most objects.
+    if !machine && !cluster && !text.contains("\"deletionTimestamp\"") {
+        return None;
+    }
+    let Standing { metadata, status } = Standing::of(text);
+    let name = || survey.name(index);
+    if metadata.deletion_timestamp.is_string() {
+        let told = Problem::passing(format!("{} is being deleted", name()));
+        return Some(
+            told.hinted("wait until it is gone (--wait does), or see what holds it: kubectl describe"),
+        );
+    }
+    let status = status.unwrap_or_default();
+    if machine && !status.has_settled() {
+        let told = format!("{} has no Node yet: its machine still comes to be", name());
+        return Some(Problem::passing(told).hinted("wait until it runs (--wait does), or delete it"));
+    }
+    let unready = cluster && status.infrastructure_ready == false;
+    unready.then(|| {
+        Problem::passing(format!("{} has no keys and endpoint yet", name()))
+            .hinted("wait until it has (--wait does)")
+    })
+}
+
+/// What of an object says whether it may move now.
+#[derive(Default, Deserialize)]
+struct Standing {
+    #[serde(default)]
+    metadata: StandingMeta,
+    #[serde(default)]
+    status: Option<StandingStatus>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StandingMeta {
+    #[serde(default)]
+    deletion_timestamp: Value,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StandingStatus {
+    #[serde(default)]
+    node_ref: Value,
+    #[serde(default)]
+    phase: Value,
+    #[serde(default)]
+    infrastructure_ready: Value,
+}
+
+impl Standing {
+    fn of(text: &str) -> Self {
+        // A status of other software may be anything; what is being deleted is told all the same.
+        let without_status = || -> Option<Self> {
+            let metadata = serde_json::from_str::<Value>(text)
+                .ok()?
+                .get_mut("metadata")?
+                .take();
+            let metadata = serde_json::from_value(metadata).ok()?;
+            Some(Self {
+                metadata,
+                status: None,
+            })
+        };
+        serde_json::from_str(text)
+            .ok()
+            .or_else(without_status)
+            .unwrap_or_default()
+    }
+}
+
+impl StandingStatus {
+    /// Whether a machine has a Node, or will never have one.
+    fn has_settled(&self) -> bool {
+        self.node_ref["name"].is_string() || self.phase == "Failed"
+    }
 }
 
 /// Asks both clusters. A name that is taken in the target is a problem.
@@ -86,10 +144,12 @@ pub(super) async fn clusters(
     survey: &Arc<Survey>,
     story: &dyn Story,
 ) -> Result<Findings, MoveError> {
-    let of_source = allowed(source, survey, Use::Source, &[]).await;
-    let mut findings = self::target(target, survey, story, |_| false).await?;
+    let of_source = async { Ok(allowed(source, survey, Use::Source, &[]).await) };
+    let of_target = self::target(target, survey, story, |_| false);
+    let (of_source, mut findings, versions) =
+        tokio::try_join!(of_source, of_target, versions(source, target))?;
     findings.problems.extend(of_source);
-    findings.problems.extend(versions(source, target).await?);
+    findings.problems.extend(versions);
     findings.refuse_existing(survey);
     findings.problems.sort();
     Ok(findings)
@@ -129,8 +189,9 @@ pub(super) async fn target(
     ours: impl Fn(&Value) -> bool,
 ) -> Result<Findings, MoveError> {
     let mut findings = Findings::default();
-    findings.problems.extend(served(target, survey).await?);
-    findings.missing_namespaces = missing_namespaces(target, survey).await?;
+    let (served, missing) = tokio::try_join!(served(target, survey), missing_namespaces(target, survey))?;
+    findings.problems.extend(served);
+    findings.missing_namespaces = missing;
     let denied = allowed(target, survey, Use::Target, &findings.missing_namespaces).await;
     findings.problems.extend(denied);
     if !findings.problems.is_empty() {
@@ -182,20 +243,11 @@ async fn served(target: &Site, survey: &Survey) -> Result<Vec<Problem>, MoveErro
         versions.entry(kind.api_version()).or_default().push(kind);
     }
     let mut problems = Vec::new();
-    for (version, kinds) in versions {
-        let found = match target
-            .send(Method::GET, &format!("/apis/{version}"), Sent::Whole, None)
-            .await
-        {
-            Ok(found) => found,
-            Err(kube::Error::Api(status)) if status.code == 404 => Value::Null,
-            Err(error) => {
-                return Err(MoveError::api(
-                    format!("can't ask the target what it serves of {version}"),
-                    error,
-                ));
-            }
-        };
+    let asked = stream::iter(versions).map(|(version, kinds)| async move {
+        Ok::<_, MoveError>((resources(target, &version).await?, kinds))
+    });
+    let mut answers = asked.buffered(AT_ONCE);
+    while let Some((found, kinds)) = answers.try_next().await? {
         let there: BTreeSet<&str> = found["resources"]
             .as_array()
             .into_iter()
@@ -223,6 +275,17 @@ async fn served(target: &Site, survey: &Survey) -> Result<Vec<Problem>, MoveErro
     }
     problems.sort();
     Ok(problems)
+}
+
+/// What the target says of a group in a version; nothing if it does not know it.
+async fn resources(target: &Site, version: &str) -> Result<Value, MoveError> {
+    let path = format!("/apis/{version}");
+    match target.send(Method::GET, &path, Sent::Whole, None).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(Value::Null),
+        other => other.map_err(|error| {
+            MoveError::api(format!("can't ask the target what it serves of {version}"), error)
+        }),
+    }
 }
 
 /// What a cluster is needed for.
@@ -347,23 +410,24 @@ fn actions(survey: &Survey, what_for: Use, makes_namespaces: bool) -> Vec<Action
 
 /// Namespaces of what moves that the target does not have.
 async fn missing_namespaces(target: &Site, survey: &Survey) -> Result<Vec<String>, MoveError> {
-    let mut missing = Vec::new();
-    for name in survey.namespaces() {
-        let path = format!("/api/v1/namespaces/{name}");
-        match target.send(Method::GET, &path, Sent::Whole, None).await {
-            Ok(_) => {}
-            Err(kube::Error::Api(status)) if status.code == 404 => missing.push(name),
-            // The question about rights says so.
-            Err(kube::Error::Api(status)) if status.code == 403 => {}
-            Err(error) => {
-                return Err(MoveError::api(
-                    format!("can't look for namespace {name} in the target"),
-                    error,
-                ));
-            }
-        }
+    let asked = stream::iter(survey.namespaces()).map(|name| is_missing(target, name));
+    let answers: Vec<Option<String>> = asked.buffered(AT_ONCE).try_collect().await?;
+    Ok(answers.into_iter().flatten().collect())
+}
+
+/// Gives the name of a namespace back that the target does not have.
+async fn is_missing(target: &Site, name: String) -> Result<Option<String>, MoveError> {
+    let path = format!("/api/v1/namespaces/{name}");
+    match target.send(Method::GET, &path, Sent::Whole, None).await {
+        Ok(_) => Ok(None),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(Some(name)),
+        // The question about rights says so.
+        Err(kube::Error::Api(status)) if status.code == 403 => Ok(None),
+        Err(error) => Err(MoveError::api(
+            format!("can't look for namespace {name} in the target"),
+            error,
+        )),
     }
-    Ok(missing)
 }
 
 /// Lets the target check each object without keeping it: schema, rules, webhooks, quotas, and whether the name is free.
@@ -443,10 +507,7 @@ impl Trial {
 
     async fn of(&self, index: usize) -> Result<(), kube::Error> {
         let kind = self.survey.kind(index);
-        let wanted = self.survey.wanted(index, &self.uids, false);
-        let Some(Step::Create { mut body, manager }) = next(&wanted, None) else {
-            return Ok(());
-        };
+        let (mut body, manager) = self.survey.wanted(index, &self.uids, false).into_first();
         let mut namespace = self.survey.objects[index].namespace.as_deref();
         let elsewhere = namespace.is_some_and(|n| self.missing_namespaces.contains(n));
         if elsewhere {

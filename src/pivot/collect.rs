@@ -10,7 +10,7 @@ use serde::{
     Deserialize,
     de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 use super::{kinds::MovedKind, object::Object, site::encoded, tasks::aside};
 use crate::api::INFRASTRUCTURE_GROUP;
@@ -73,6 +73,28 @@ pub async fn collect(
     kinds: &[MovedKind],
     namespaces: &Namespaces,
 ) -> Result<Vec<Object>, ReadError> {
+    collect_in(Texts::InOrder, client, kinds, namespaces).await
+}
+
+/// As [`collect`], but the texts are those of the API server.
+///
+/// # Errors
+/// Fails if one of the kinds can't be listed.
+pub(super) async fn collect_as_written(
+    client: &Client,
+    kinds: &[MovedKind],
+    namespaces: &Namespaces,
+) -> Result<Vec<Object>, ReadError> {
+    collect_in(Texts::AsWritten, client, kinds, namespaces).await
+}
+
+async fn collect_in(
+    texts: Texts,
+    client: &Client,
+    kinds: &[MovedKind],
+    namespaces: &Namespaces,
+) -> Result<Vec<Object>, ReadError> {
+    let form = (Nodes::Hollow, texts);
     let (nodes, others): (Vec<_>, Vec<_>) = kinds.iter().enumerate().partition(|(_, k)| k.is_core("Node"));
     let lists = stream::iter(others).map(|(index, kind)| {
         aside(list(
@@ -80,7 +102,7 @@ pub async fn collect(
             index,
             kind.clone(),
             namespaces.clone(),
-            Nodes::Hollow,
+            form,
         ))
     });
     let lists: Vec<Vec<Object>> = lists.buffered(AT_ONCE).try_collect().await?;
@@ -92,20 +114,21 @@ pub async fn collect(
     };
     if objects.iter().any(is_hollow) {
         for (index, kind) in nodes {
-            let list = list(
+            let list = aside(list(
                 client.clone(),
                 index,
                 kind.clone(),
                 namespaces.clone(),
-                Nodes::Hollow,
-            );
+                form,
+            ));
             objects.extend(list.await?);
         }
     }
     Ok(objects)
 }
 
-/// Reads all objects of the kinds, Nodes of hosts included: what stands in the way of something that comes, under whatever name.
+/// Reads all objects of the kinds, Nodes of hosts included: what stands in the way of something that comes, under whatever name. The texts
+/// are those of the API server.
 ///
 /// # Errors
 /// Fails if one of the kinds can't be listed.
@@ -114,6 +137,7 @@ pub(super) async fn everything(
     kinds: &[MovedKind],
     namespaces: &Namespaces,
 ) -> Result<Vec<Object>, ReadError> {
+    let form = (Nodes::All, Texts::AsWritten);
     let lists = stream::iter(kinds.iter().enumerate());
     let lists = lists.map(|(index, kind)| {
         aside(list(
@@ -121,7 +145,7 @@ pub(super) async fn everything(
             index,
             kind.clone(),
             namespaces.clone(),
-            Nodes::All,
+            form,
         ))
     });
     let lists: Vec<Vec<Object>> = lists.buffered(AT_ONCE).try_collect().await?;
@@ -137,12 +161,21 @@ enum Nodes {
     All,
 }
 
+/// How texts are taken in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Texts {
+    /// As the API server writes them: without a tree.
+    AsWritten,
+    /// As they are compared and put into files: fields in the order of the alphabet.
+    InOrder,
+}
+
 async fn list(
     client: Client,
     index: usize,
     kind: MovedKind,
     namespaces: Namespaces,
-    nodes: Nodes,
+    (nodes, texts): (Nodes, Texts),
 ) -> Result<Vec<Object>, ReadError> {
     let path = kind.path(namespaces.one(), None);
     each_page(&client, &path, PAGE, |text, objects| {
@@ -151,6 +184,7 @@ async fn list(
             kind: &kind,
             objects,
             nodes,
+            texts,
         };
         let mut text = serde_json::Deserializer::from_str(text);
         list.deserialize(&mut text).map_err(|e| e.to_string())
@@ -249,6 +283,24 @@ struct List<'a> {
     kind: &'a MovedKind,
     objects: &'a mut Vec<Object>,
     nodes: Nodes,
+    texts: Texts,
+}
+
+impl List<'_> {
+    fn take(&mut self, item: &RawValue) -> Result<(), String> {
+        let read = || serde_json::from_str::<Value>(item.get()).map_err(|e| e.to_string());
+        let picks = self.kind.is_core("Node") && self.nodes == Nodes::Hollow;
+        if picks && !is_hollow_node(&read()?) {
+            return Ok(());
+        }
+        let object = match self.texts {
+            Texts::AsWritten => Object::as_written(self.index, self.kind, item),
+            Texts::InOrder => Object::new(self.index, self.kind, read()?),
+        };
+        self.objects
+            .push(object.map_err(|e| format!("one of them: {e}"))?);
+        Ok(())
+    }
 }
 
 impl<'de> DeserializeSeed<'de> for List<'_> {
@@ -305,18 +357,8 @@ impl<'de> Visitor<'de> for Items<'_, '_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        let List {
-            index,
-            kind,
-            objects,
-            nodes,
-        } = self.0;
-        while let Some(item) = items.next_element::<Value>()? {
-            if kind.is_core("Node") && *nodes == Nodes::Hollow && !is_hollow_node(&item) {
-                continue;
-            }
-            let object = Object::new(*index, kind, item);
-            objects.push(object.map_err(|e| serde::de::Error::custom(format!("one of them: {e}")))?);
+        while let Some(item) = items.next_element::<&RawValue>()? {
+            self.0.take(item).map_err(serde::de::Error::custom)?;
         }
         Ok(())
     }

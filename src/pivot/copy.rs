@@ -2,7 +2,10 @@
 //!
 //! The same function copies, goes on after a crash, and compares both places at the end: nothing is left to do where they are equal.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::OnceLock,
+};
 
 use serde_json::{Map, Value, json};
 
@@ -34,10 +37,10 @@ pub(super) struct Wanted {
     body: Value,
     /// The status that is written by itself.
     status: Option<Value>,
-    /// Who owns which fields.
-    owners: Owners,
-    /// The same as the API knows it, with its times.
+    /// Who owns which fields, as the API knows it, with its times.
     managed_fields: Value,
+    /// The same, when it has been looked at.
+    owners: OnceLock<Owners>,
     /// UIDs in the status of which no new one is known.
     unknown: Vec<Box<str>>,
 }
@@ -60,14 +63,21 @@ pub(super) enum Step {
     Create { body: Value, manager: String },
     /// Put it over what is there.
     Replace { body: Value, manager: String },
-    /// Write its status: as an apply, or put over what is there.
-    Status {
-        body: Value,
-        manager: String,
-        apply: bool,
-    },
+    /// Write its status.
+    Status { body: Value, manager: String, how: How },
     /// Write who owns which fields.
     Owners { patch: Value },
+}
+
+/// How a status is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum How {
+    /// By apply, as it was in the source.
+    Apply,
+    /// Where none is: nothing else has to be sent.
+    Merge,
+    /// Over what is there, with the rest of the object.
+    Put,
 }
 
 impl Wanted {
@@ -95,10 +105,10 @@ impl Wanted {
             }
         }
         Self {
-            owners: Owners::of(&managed_fields),
             body: object,
             status: status.filter(|s| !is_empty(s)),
             managed_fields,
+            owners: OnceLock::new(),
             unknown,
         }
     }
@@ -113,6 +123,10 @@ impl Wanted {
         Self { status: None, ..self }
     }
 
+    fn owners(&self) -> &Owners {
+        self.owners.get_or_init(|| Owners::of(&self.managed_fields))
+    }
+
     /// What it is created from. API servers take the status of a Node along, and drop that of custom resources.
     fn first(&self) -> Value {
         let mut body = self.body.clone();
@@ -122,9 +136,18 @@ impl Wanted {
         body
     }
 
+    /// The step that creates it, for whoever wants nothing else of it.
+    pub(super) fn into_first(mut self) -> (Value, String) {
+        let manager = self.manager();
+        if let Some(status) = self.status.take().filter(|_| self.body["apiVersion"] == "v1") {
+            self.body["status"] = status;
+        }
+        (self.body, manager)
+    }
+
     /// Who writes everything but the status, if that is one.
     fn manager(&self) -> String {
-        self.owners
+        self.owners()
             .only(false)
             .map_or(FIELD_MANAGER, |o| &o.manager)
             .to_owned()
@@ -132,7 +155,7 @@ impl Wanted {
 
     /// Who writes the status, and whether by apply.
     fn status_manager(&self) -> (String, bool) {
-        match self.owners.only(true) {
+        match self.owners().only(true) {
             Some(owner) => (owner.manager.clone(), owner.applies),
             None => (FIELD_MANAGER.to_owned(), false),
         }
@@ -152,25 +175,24 @@ pub(super) fn next(wanted: &Wanted, seen: Option<Seen<'_>>) -> Option<Step> {
             manager: wanted.manager(),
         });
     };
-    let differs = |field| difference(&wanted.body, object, field, written).is_some();
-    if differs(Part::Body) {
+    if body_difference(&wanted.body, object, written).is_some() {
         return Some(Step::Replace {
             body: over(&wanted.body, object),
             manager: wanted.manager(),
         });
     }
     if let Some(status) = &wanted.status
-        && difference(&json!({ "status": status }), object, Part::Status, written).is_some()
+        && status_difference(status, object, written).is_some()
     {
         let (manager, apply) = wanted.status_manager();
-        let mut body = over(&wanted.body, object);
-        if apply {
-            let metadata =
-                json!({ "name": body["metadata"]["name"], "namespace": body["metadata"]["namespace"] });
-            body = json!({ "apiVersion": body["apiVersion"], "kind": body["kind"], "metadata": without_null(metadata) });
-        }
+        let is_first = object.get("status").is_none_or(is_empty);
+        let (how, mut body) = match (apply, is_first) {
+            (true, _) => (How::Apply, name_of(&wanted.body)),
+            (false, true) => (How::Merge, version_of(object)),
+            (false, false) => (How::Put, over(&wanted.body, object)),
+        };
         body["status"] = status.clone();
-        return Some(Step::Status { body, manager, apply });
+        return Some(Step::Status { body, manager, how });
     }
     if !owned && !is_owned_alike(wanted, object) {
         return Some(Step::Owners {
@@ -186,32 +208,39 @@ pub(super) fn next(wanted: &Wanted, seen: Option<Seen<'_>>) -> Option<Step> {
 /// Says in which field an object of the target differs from what should stand there; nothing if it does not. Fields that the target adds by
 /// itself are no difference.
 pub(super) fn first_difference(wanted: &Wanted, object: &Value) -> Option<String> {
-    difference(&wanted.body, object, Part::Body, true).or_else(|| {
+    body_difference(&wanted.body, object, true).or_else(|| {
         let status = wanted.status.as_ref()?;
-        difference(&json!({ "status": status }), object, Part::Status, true)
+        status_difference(status, object, true)
     })
 }
 
 /// Whether the target says the same of who owns which fields.
 pub(super) fn is_owned_alike(wanted: &Wanted, object: &Value) -> bool {
-    wanted
-        .owners
-        .are_kept_by(&Owners::of(&object["metadata"]["managedFields"]))
+    let there = &object["metadata"]["managedFields"];
+    say_the_same(&wanted.managed_fields, there) || wanted.owners().are_kept_by(&Owners::of(there))
 }
 
-/// Part of an object.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
-    Body,
-    Status,
+/// Whether two records are the same but for their times.
+fn say_the_same(wanted: &Value, there: &Value) -> bool {
+    let (Some(wanted), Some(there)) = (wanted.as_array(), there.as_array()) else {
+        return false;
+    };
+    let same = |one: &Value, other: &Value| {
+        let fields = ["manager", "operation", "apiVersion", "subresource", "fieldsV1"];
+        fields.iter().all(|field| one[*field] == other[*field])
+    };
+    wanted.len() == there.len() && wanted.iter().zip(there).all(|(one, other)| same(one, other))
+}
+
+fn status_difference(wanted: &Value, object: &Value, additions: bool) -> Option<String> {
+    let there = object.get("status").unwrap_or(&Value::Null);
+    value_difference(wanted, there, additions).map(|at| format!("status{at}"))
 }
 
 /// The first field that differs. `additions`: what is only in the target does not count.
-fn difference(wanted: &Value, object: &Value, part: Part, additions: bool) -> Option<String> {
-    let fields = wanted.as_object().into_iter().flatten();
-    let mut missing =
-        fields.filter(|(field, _)| (*field == "status") == (part == Part::Status) || part == Part::Body);
-    if let Some((field, at)) = missing.find_map(|(field, value)| {
+fn body_difference(wanted: &Value, object: &Value, additions: bool) -> Option<String> {
+    let mut fields = wanted.as_object().into_iter().flatten();
+    if let Some((field, at)) = fields.find_map(|(field, value)| {
         let there = object.get(field).unwrap_or(&Value::Null);
         let found = if field == "metadata" {
             metadata_difference(value, there, additions)
@@ -222,7 +251,7 @@ fn difference(wanted: &Value, object: &Value, part: Part, additions: bool) -> Op
     }) {
         return Some(format!("{field}{at}"));
     }
-    if additions || part == Part::Status {
+    if additions {
         return None;
     }
     let known = |field: &str| {
@@ -235,32 +264,37 @@ fn difference(wanted: &Value, object: &Value, part: Part, additions: bool) -> Op
 }
 
 fn metadata_difference(wanted: &Value, there: &Value, additions: bool) -> Option<String> {
-    let strip = |metadata: &Value| {
-        let mut fields = metadata.as_object().cloned().unwrap_or_default();
-        for field in OF_THE_SERVER {
-            fields.remove(field);
-        }
-        Value::Object(fields)
-    };
-    value_difference(wanted, &strip(there), additions)
+    match (wanted.as_object(), there.as_object()) {
+        (Some(wanted), Some(there)) => fields_difference(wanted, there, &OF_THE_SERVER, additions),
+        _ => value_difference(wanted, there, additions),
+    }
+}
+
+/// The first field of an object that differs; those of `but` don't count where they are only in the target.
+fn fields_difference(
+    wanted: &Map<String, Value>,
+    there: &Map<String, Value>,
+    but: &[&str],
+    additions: bool,
+) -> Option<String> {
+    let missing = wanted.iter().find_map(|(key, value)| {
+        let other = there.get(key).unwrap_or(&Value::Null);
+        value_difference(value, other, additions).map(|at| format!(".{key}{at}"))
+    });
+    missing.or_else(|| {
+        let counts =
+            |key: &str, value: &Value| !wanted.contains_key(key) && !but.contains(&key) && !is_empty(value);
+        let mut more = there.iter().filter(|_| !additions);
+        more.find(|(key, value)| counts(key, value))
+            .map(|(key, _)| format!(".{key}"))
+    })
 }
 
 /// Where two values differ, as the end of a path; nothing if they don't. Null, an empty object and an empty list are the same as nothing: API
 /// servers leave them out.
 fn value_difference(wanted: &Value, there: &Value, additions: bool) -> Option<String> {
     match (wanted, there) {
-        (Value::Object(wanted), Value::Object(there)) => {
-            let missing = wanted.iter().find_map(|(key, value)| {
-                let other = there.get(key).unwrap_or(&Value::Null);
-                value_difference(value, other, additions).map(|at| format!(".{key}{at}"))
-            });
-            missing.or_else(|| {
-                let more = there
-                    .iter()
-                    .find(|(key, value)| !wanted.contains_key(*key) && !is_empty(value));
-                more.filter(|_| !additions).map(|(key, _)| format!(".{key}"))
-            })
-        }
+        (Value::Object(wanted), Value::Object(there)) => fields_difference(wanted, there, &[], additions),
         (Value::Array(wanted), Value::Array(there)) if wanted.len() == there.len() => {
             let mut pairs = wanted.iter().zip(there).enumerate();
             pairs.find_map(|(n, (w, t))| value_difference(w, t, additions).map(|at| format!("[{n}]{at}")))
@@ -281,11 +315,19 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-fn without_null(mut value: Value) -> Value {
-    if let Some(fields) = value.as_object_mut() {
+/// What a patch says of the object that it is about: only this version of it is meant.
+fn version_of(object: &Value) -> Value {
+    json!({ "metadata": { "resourceVersion": object["metadata"]["resourceVersion"] } })
+}
+
+/// What an apply says of the object that it is about.
+fn name_of(body: &Value) -> Value {
+    let mut metadata =
+        json!({ "name": body["metadata"]["name"], "namespace": body["metadata"]["namespace"] });
+    if let Some(fields) = metadata.as_object_mut() {
         fields.retain(|_, v| !v.is_null());
     }
-    value
+    json!({ "apiVersion": body["apiVersion"], "kind": body["kind"], "metadata": metadata })
 }
 
 /// The wanted object with what an API server checks of the one that is there.

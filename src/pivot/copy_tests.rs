@@ -90,10 +90,10 @@ fn then_its_status_comes_by_whom_it_was_written_and_nothing_is_left() {
         panic!("it is to be created");
     };
     let mut object = created(&body);
-    let Some(Step::Status { body, manager, apply }) = step(&wanted, &object, true) else {
+    let Some(Step::Status { body, manager, how }) = step(&wanted, &object, true) else {
         panic!("its status is to be written");
     };
-    assert_eq!((manager.as_str(), apply), ("s", true));
+    assert_eq!((manager.as_str(), how), ("s", How::Apply));
     assert_eq!(
         body,
         json!({ "apiVersion": "example.com/v1", "kind": "Thing", "metadata": { "name": "a", "namespace": "ns" },
@@ -108,6 +108,32 @@ fn then_its_status_comes_by_whom_it_was_written_and_nothing_is_left() {
     assert_eq!(step(&wanted, &object, true), None);
     assert_eq!(first_difference(&wanted, &object), None);
     assert!(is_owned_alike(&wanted, &object));
+}
+
+#[test]
+fn a_status_that_nobody_applied_is_merged_where_none_is_and_else_put_over_what_is_there() {
+    let mut source = source();
+    source["metadata"]["managedFields"][1]["operation"] = json!("Update");
+    let wanted = wanted(source);
+    let Some(Step::Create { body, .. }) = next(&wanted, None) else {
+        panic!("it is to be created");
+    };
+    let mut object = created(&body);
+    let Some(Step::Status { body, manager, how }) = step(&wanted, &object, true) else {
+        panic!("its status is to be written");
+    };
+    assert_eq!((manager.as_str(), how), ("s", How::Merge));
+    let patch = json!({ "metadata": { "resourceVersion": "1" }, "status": { "phase": "Running" } });
+    assert_eq!(body, patch);
+    object["status"] = json!({ "phase": "Pending" });
+    let Some(Step::Status { body, how, .. }) = step(&wanted, &object, true) else {
+        panic!("its status is to be written");
+    };
+    assert_eq!(
+        (how, &body["spec"]["size"], &body["status"]["phase"]),
+        (How::Put, &json!(3), &json!("Running"))
+    );
+    assert_eq!(body["metadata"]["resourceVersion"], "1");
 }
 
 #[test]

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use serde_json::Value;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, value::RawValue};
 
-use super::kinds::MovedKind;
+use super::{facts::Text, kinds::MovedKind};
 
 /// An object as an API server wrote it.
 #[derive(Clone, PartialEq, Eq)]
@@ -19,8 +20,38 @@ pub struct Object {
     pub uid: Box<str>,
     /// Its resource version where it was read.
     pub resource_version: Box<str>,
-    /// The whole object, status and managed fields included, as JSON without white space, fields in the order of the alphabet.
+    /// The whole object, status and managed fields included, as JSON. For files it is without white space, fields in the order of the alphabet.
     pub text: Box<str>,
+}
+
+/// What is to be known of an object before anything else.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Head<'a> {
+    #[serde(default, borrow, deserialize_with = "said")]
+    api_version: Option<Text<'a>>,
+    #[serde(default, borrow, deserialize_with = "said")]
+    kind: Option<Text<'a>>,
+    #[serde(default, borrow)]
+    metadata: HeadMeta<'a>,
+}
+
+/// Reads a field that is there, whatever it says.
+fn said<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Text<'a>>, D::Error> {
+    Text::deserialize(deserializer).map(Some)
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct HeadMeta<'a> {
+    #[serde(default, borrow)]
+    namespace: Text<'a>,
+    #[serde(default, borrow)]
+    name: Text<'a>,
+    #[serde(default, borrow)]
+    uid: Text<'a>,
+    #[serde(default, borrow)]
+    resource_version: Text<'a>,
 }
 
 /// Why something is no object.
@@ -52,6 +83,37 @@ impl Object {
         }
         let text = value.to_string().into();
         Self::of(index, &value, text)
+    }
+
+    /// As [`Self::new`], but the text stays as the API server wrote it, and no tree is made of it.
+    ///
+    /// # Errors
+    /// Fails if it has no name.
+    pub(super) fn as_written(index: usize, kind: &MovedKind, item: &RawValue) -> Result<Self, NoObject> {
+        let written = item.get();
+        let head: Option<Head> = serde_json::from_str(written).ok();
+        let text = match &head {
+            Some(Head {
+                api_version: None,
+                kind: None,
+                metadata,
+            }) if !metadata.name.is_empty() => typed(kind, written),
+            Some(head) if head.says(kind) => Some(written.into()),
+            _ => None,
+        };
+        let (Some(Head { metadata, .. }), Some(text)) = (&head, text) else {
+            let value = serde_json::from_str(written).map_err(|e| NoObject::Json { column: e.column() })?;
+            return Self::new(index, kind, value);
+        };
+        let found = |text: &Text| (!text.is_empty()).then(|| Box::from(&**text));
+        Ok(Self {
+            kind: index,
+            namespace: found(&metadata.namespace),
+            name: found(&metadata.name).ok_or(NoObject::Missing("metadata.name"))?,
+            uid: found(&metadata.uid).unwrap_or_default(),
+            resource_version: found(&metadata.resource_version).unwrap_or_default(),
+            text,
+        })
     }
 
     /// Takes an object in whose text is to stay as it is.
@@ -93,6 +155,12 @@ impl Object {
         serde_json::from_str(&self.text)
     }
 
+    /// Whether it is the same object as another one, in the same version.
+    pub(super) fn is_version_of(&self, other: &Self) -> bool {
+        let known = !self.uid.is_empty() && !self.resource_version.is_empty();
+        known && self.uid == other.uid && self.resource_version == other.resource_version
+    }
+
     /// Names it for people: `Machine.machine.crit.sh fleet/web-1`.
     pub fn key(&self, kinds: &[MovedKind]) -> String {
         match kinds.get(self.kind) {
@@ -108,6 +176,20 @@ impl Object {
             None => self.name.to_string(),
         }
     }
+}
+
+impl Head<'_> {
+    fn says(&self, kind: &MovedKind) -> bool {
+        let is = |said: &Option<Text>, what: &str| said.as_ref().is_some_and(|said| **said == *what);
+        is(&self.api_version, &kind.api_version()) && is(&self.kind, &kind.kind)
+    }
+}
+
+/// The text of an object that has fields, with its kind before them.
+fn typed(kind: &MovedKind, text: &str) -> Option<Box<str>> {
+    let fields = text.strip_prefix('{')?;
+    let version = kind.api_version();
+    Some(format!(r#"{{"apiVersion":"{version}","kind":"{}",{fields}"#, kind.kind).into())
 }
 
 /// Shows no content: it may be a Secret's.
@@ -168,6 +250,33 @@ mod tests {
             proptest::prop_assume!(float.is_finite());
             let read: Value = serde_json::from_str(&json!(float).to_string()).unwrap();
             proptest::prop_assert_eq!(read.as_f64().map(f64::to_bits), Some(bits));
+        }
+    }
+
+    #[test]
+    fn an_item_that_is_taken_as_it_was_written_says_the_same() {
+        let kind = MovedKind::secret();
+        for item in [
+            r#"{"metadata":{"name":"a","namespace":"fleet","uid":"u","resourceVersion":"7"},"data":{"b":"Yg==","a":"\u0061"}}"#,
+            r#"{ "kind": "Secret", "apiVersion": "v1", "metadata": { "uid": "u\"", "name": "a" }, "n": 0.1 }"#,
+            r#"{"kind":"","apiVersion":"","metadata":{"name":"a"}}"#,
+            r#"{"kind":"List","metadata":{"name":"a"}}"#,
+            r#"{"kind":null,"metadata":{"name":"a","namespace":null}}"#,
+            r#"{"apiVersion":3,"metadata":{"name":"a","uid":7}}"#,
+            r#"{"data":{"kind":""},"metadata":{"name":"a"}}"#,
+            "{}",
+            r#"{"metadata":{}}"#,
+            "3",
+        ] {
+            let raw: &RawValue = serde_json::from_str(item).unwrap();
+            let written = Object::as_written(0, &kind, raw);
+            let read = Object::new(0, &kind, serde_json::from_str(item).unwrap());
+            assert_eq!(written.is_ok(), read.is_ok(), "{item}");
+            if let (Ok(written), Ok(read)) = (written, read) {
+                assert_eq!(written.value().unwrap(), read.value().unwrap(), "{item}");
+                let text = read.text.clone();
+                assert_eq!(Object { text, ..written }, read, "{item}");
+            }
         }
     }
 

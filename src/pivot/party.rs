@@ -1,17 +1,19 @@
 //! One of the two clusters of a move, and what is done there besides copying: its fence, its journal, its namespaces, and undoing.
 
-use std::{future::Future, sync::Arc};
+use std::{collections::HashMap, future::Future, sync::Arc};
 
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use http::Method;
 use serde_json::{Value, json};
 
 use super::{
-    MoveError,
+    AT_ONCE, MoveError,
     copy::PAUSES,
     fencing::Fenced,
     journal::{Entry, Journal, Phase, Side},
     remove::{Exit, Left},
     site::{Sent, Site},
+    survey::Survey,
     tasks, verify,
     write::is_older,
 };
@@ -157,13 +159,12 @@ impl Party<'_> {
         }
         self.begin(journal).await?;
         let since = self.write(journal).await?;
-        self.list(journal, entries).await?;
         let mut namespaces: Vec<&str> = entries.iter().filter_map(|e| e.namespace.as_deref()).collect();
         namespaces.sort_unstable();
         namespaces.dedup();
-        for name in namespaces {
-            self.make_namespace(name).await?;
-        }
+        let made = stream::iter(namespaces).map(|name| self.make_namespace(name));
+        let made = made.buffer_unordered(AT_ONCE).try_collect::<()>();
+        tokio::try_join!(self.list(journal, entries), made)?;
         Ok(since)
     }
 
@@ -185,24 +186,54 @@ impl Party<'_> {
         }
     }
 
-    /// Keeps controllers of other software away from what they control, or lets them at it again.
-    pub(super) async fn pause(self, entries: &[Entry], paused: bool) -> Result<(), MoveError> {
-        let value = if paused { json!("") } else { Value::Null };
+    /// Keeps controllers of other software away from what they control. Returns the resource versions that this has brought, by UID, of
+    /// what stood as it was surveyed till then.
+    pub(super) async fn pause(
+        self,
+        entries: &[Entry],
+        survey: &Survey,
+    ) -> Result<HashMap<String, String>, MoveError> {
+        let versions = survey.objects.iter().map(|o| (&*o.uid, &*o.resource_version));
+        let versions: HashMap<&str, &str> = versions.filter(|(_, version)| !version.is_empty()).collect();
+        let known = |uid: &str| versions.get(uid).map(|version| (*version).to_owned());
+        let mut brought = HashMap::new();
+        self.pauses(entries, &json!(""), known, |paused| brought.extend(paused))
+            .await?;
+        Ok(brought)
+    }
+
+    /// Lets the controllers of other software at what they control again.
+    pub(super) async fn unpause(self, entries: &[Entry]) -> Result<(), MoveError> {
+        self.pauses(entries, &Value::Null, |_| None, |_| ()).await
+    }
+
+    async fn pauses(
+        self,
+        entries: &[Entry],
+        value: &Value,
+        known: impl Fn(&str) -> Option<String>,
+        mut hear: impl FnMut(Option<(String, String)>),
+    ) -> Result<(), MoveError> {
         let mut patch = json!({});
         for name in PAUSES {
             patch["metadata"]["annotations"][name] = value.clone();
         }
-        for entry in entries.iter().filter(|e| e.paused) {
-            let at = entry.path(true);
-            let written = self.site.send(Method::PATCH, &at, Sent::Merge, Some(&patch));
-            match written.await {
-                Err(kube::Error::Api(status)) if status.code == 404 => {}
-                other => {
-                    other.map_err(self.failed(format!("pause {entry}")))?;
-                }
+        let side = self.side;
+        let work = |entry: &Entry| {
+            let (cluster, entry, patch) = (self.site.clone(), entry.clone(), patch.clone());
+            let known = known(&entry.uid);
+            async move {
+                let version = pause_one(&cluster, &entry, patch, known).await;
+                let version =
+                    version.map_err(|e| MoveError::api(format!("can't pause {entry} in the {side}"), e))?;
+                Ok(version.map(|version| (entry.uid, version)))
             }
-        }
-        Ok(())
+        };
+        tasks::each(entries.iter().filter(|e| e.paused), work, |paused| {
+            hear(paused);
+            Ok(())
+        })
+        .await
     }
 
     /// Empties the target of what a move has brought there, and lowers its fence.
@@ -285,5 +316,34 @@ impl Party<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Pauses an object. If it still is of the resource version that is `known`, the one that it has then is returned.
+async fn pause_one(
+    site: &Site,
+    entry: &Entry,
+    patch: Value,
+    known: Option<String>,
+) -> Result<Option<String>, kube::Error> {
+    let at = entry.path(true);
+    if let Some(known) = known {
+        let mut exact = patch.clone();
+        exact["metadata"]["resourceVersion"] = known.into();
+        match site.send(Method::PATCH, &at, Sent::Merge, Some(&exact)).await {
+            // It was changed: that is found out when both places are compared.
+            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(None),
+            other => {
+                let now = other?;
+                let same = now["metadata"]["uid"] == entry.uid.as_str();
+                let version = now["metadata"]["resourceVersion"].as_str().filter(|_| same);
+                return Ok(version.map(ToOwned::to_owned));
+            }
+        }
+    }
+    match site.send(Method::PATCH, &at, Sent::Merge, Some(&patch)).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        other => other.map(|_| None),
     }
 }

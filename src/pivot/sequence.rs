@@ -22,7 +22,7 @@ use super::{
     remove::Exit,
     report::Report,
     site::Site,
-    strays,
+    strays::{self, Strays},
     survey::{Key, Survey, There, namespaces},
     verify,
     write::{Stop, Writer},
@@ -165,14 +165,19 @@ impl Move {
 
     /// Asks both clusters whether it can be done.
     async fn check(&self, survey: &Arc<Survey>) -> Result<Findings, MoveError> {
-        let mut findings = check::clusters(&self.source, &self.target, survey, &*self.story).await?;
-        // Whoever takes everything along to delete it does not mind what goes with it.
-        if self.unsettled != Unsettled::Take {
-            let strays = strays::look(&self.source, survey, &namespaces(&self.extent)).await?;
-            findings.problems.extend(strays.problems);
-            findings.notes.extend(strays.notes);
-        }
+        let clusters = check::clusters(&self.source, &self.target, survey, &*self.story);
+        let (mut findings, strays) = tokio::try_join!(clusters, self.strays(survey))?;
+        findings.problems.extend(strays.problems);
+        findings.notes.extend(strays.notes);
         Ok(findings)
+    }
+
+    async fn strays(&self, survey: &Survey) -> Result<Strays, MoveError> {
+        // Whoever takes everything along to delete it does not mind what goes with it.
+        if self.unsettled == Unsettled::Take {
+            return Ok(Strays::default());
+        }
+        strays::look(&self.source, survey, &namespaces(&self.extent)).await
     }
 
     /// What is on its way, if that is in the way.
@@ -345,21 +350,26 @@ impl Move {
         journal: &mut Journal,
         tried: Option<(Arc<Survey>, Findings)>,
     ) -> Result<(Copied, Fenced), MoveError> {
-        let survey = self.survey().await?;
+        let survey = match &tried {
+            Some((before, _)) => before.again(&self.source, &self.extent).await?,
+            None => self.survey().await?,
+        };
         let fresh = tried.is_some();
         let mut notes = self.check_again(&survey, tried, journal).await?;
         let before = self.party(Side::Source).entries(journal).await?;
         let entries = survey.entries(&before);
         journal.objects = entries.len();
         journal.phase = Phase::Copying;
-        let since = self.party(Side::Target).open(journal, &entries).await?;
+        let (since, ()) = tokio::try_join!(
+            self.party(Side::Target).open(journal, &entries),
+            self.party(Side::Source).list(journal, &entries)
+        )?;
         self.story
             .step("Bringing the controllers of the target to a stand");
         let mut target = self.party(Side::Target).fence(&journal.id).await?;
         let work = async {
-            self.party(Side::Source).list(journal, &entries).await?;
             self.party(Side::Source).write(journal).await?;
-            self.party(Side::Source).pause(&entries, true).await?;
+            let versions = self.party(Side::Source).pause(&entries, &survey).await?;
             // What was deleted in the source while the move lay still must not arrive.
             let moving: HashSet<&str> = entries.iter().map(|e| e.uid.as_str()).collect();
             let gone = before.iter().rev().filter(|e| !moving.contains(e.uid.as_str()));
@@ -369,7 +379,7 @@ impl Move {
                 .await?;
             self.stop.check()?;
             self.story.step("Copying objects");
-            let writer = self.writer(&survey, fresh, &entries, since).await?;
+            let writer = self.writer(&survey, fresh, (&entries, versions), since).await?;
             writer.copy_all(&*self.story).await?;
             self.story.step("Comparing both places");
             let equal = verify::verify(&self.source, &writer, &self.extent, self.unsettled).await?;
@@ -403,7 +413,12 @@ impl Move {
         tried: Option<(Arc<Survey>, Findings)>,
         journal: &mut Journal,
     ) -> Result<Vec<String>, MoveError> {
-        let mut problems = self.states(survey);
+        let known = tried.as_ref().map(|(before, _)| before);
+        let mut problems = if known.is_some_and(|before| Arc::ptr_eq(before, survey)) {
+            Vec::new()
+        } else {
+            self.states(survey)
+        };
         let Some((before, mut findings)) = tried else {
             // It goes on after a crash: the target holds a part already, so names are judged when they are written.
             if problems.is_empty() {
@@ -433,7 +448,7 @@ impl Move {
         &self,
         survey: &Arc<Survey>,
         fresh: bool,
-        entries: &[Entry],
+        paused: (&[Entry], HashMap<String, String>),
         since: Timestamp,
     ) -> Result<Arc<Writer>, MoveError> {
         let there = if fresh {
@@ -444,7 +459,7 @@ impl Move {
         Ok(Writer::new(
             &self.target,
             survey,
-            entries,
+            paused,
             there,
             since,
             &self.stop,
@@ -489,7 +504,7 @@ impl Move {
             let emptied = async {
                 let known = told.as_mut().map(|(_, _, writer, seen)| (&*writer, seen));
                 self.empty_source(&journal, &entries, known).await?;
-                to.pause(&entries, false).await?;
+                to.unpause(&entries).await?;
                 self.story.step("Letting the controllers act again");
                 to.close(&journal.id, true).await
             };
@@ -558,7 +573,7 @@ impl Move {
             journal.phase = Phase::Aborting;
             party.write(&journal).await?;
             let entries = party.entries(&journal).await?;
-            party.pause(&entries, false).await
+            party.unpause(&entries).await
         };
         Box::pin(party.behind(fenced, work)).await
     }

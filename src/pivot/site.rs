@@ -4,7 +4,6 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use http::Method;
 use kube::Client;
-use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::{
@@ -13,7 +12,7 @@ use super::{
     kinds::MovedKind,
     object::Object,
 };
-use crate::client::{Count, Patience, patient};
+use crate::client::{Count, Direct, Patience, patient};
 
 /// How long a cluster is asked for its first answer.
 const FIRST_ANSWER: Duration = Duration::from_secs(5);
@@ -24,6 +23,7 @@ pub struct Site {
     pub(super) client: Client,
     pub(super) place: Place,
     pub(super) book: Book,
+    direct: Direct,
     count: Count,
 }
 
@@ -63,6 +63,7 @@ impl Site {
             .map_err(|e| MoveError::api(format!("can't ask context \"{context}\" which cluster it is"), e))?;
         Ok(Self {
             book: Book::new(&client),
+            direct: Direct::new(inner, patience, Count::clone(&count)),
             client,
             place: Place {
                 context: context.to_owned(),
@@ -110,7 +111,8 @@ impl Site {
         body: Option<&Value>,
     ) -> Result<Value, kube::Error> {
         let request = request(method, address, sent, body, "application/json")?;
-        self.client.request(request).await
+        let answer = self.direct.ask(request).await?;
+        serde_json::from_slice(&answer).map_err(kube::Error::SerdeError)
     }
 
     /// Sends a request the answer to which says nothing new, unless it is an error.
@@ -124,7 +126,7 @@ impl Site {
         let of_many = method == Method::DELETE && address.contains("labelSelector=");
         let accept = if of_many { SHORT_LIST } else { SHORT };
         let request = request(method, address, sent, Some(body), accept)?;
-        self.client.request::<IgnoredAny>(request).await.map(|_| ())
+        self.direct.ask(request).await.map(|_| ())
     }
 
     /// Asks whether something may be done there. Reviews that can't be made count as a yes: the request itself will tell.

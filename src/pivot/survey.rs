@@ -1,18 +1,22 @@
 //! What there is to move, and what of the target it meets.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
 
 use serde_json::Value;
 
 use super::{
     MoveError,
-    collect::{Namespaces, collect, everything},
+    collect::{Namespaces, collect_as_written, everything},
     copy::{Uids, Wanted, is_paused},
     graph::{Choice, Purpose, Scope, choose},
     journal::{Entry, Extent},
-    kinds::{MovedKind, StayingKind, discover},
+    kinds::{Kinds, MovedKind, StayingKind, discover},
     object::Object,
     site::Site,
+    tasks::apart,
 };
 
 /// What there is to move.
@@ -35,16 +39,66 @@ pub(super) struct Survey {
 /// Where an object is, whatever its UID: kind, namespace, name.
 pub(super) type Key = (String, Option<Box<str>>, Box<str>);
 
+/// What a cluster holds; nothing is chosen yet.
+#[derive(Clone)]
+pub(super) struct Reading {
+    kinds: Kinds,
+    pub(super) objects: Vec<Object>,
+}
+
+impl Reading {
+    pub(super) async fn of(site: &Site, extent: &Extent) -> Result<Self, MoveError> {
+        let kinds = discover(&site.client).await?;
+        let objects = collect_as_written(&site.client, &kinds.moving, &namespaces(extent)).await?;
+        Ok(Self { kinds, objects })
+    }
+
+    /// Whether a survey has seen the same; `is_same` compares what it has seen with what is there now.
+    pub(super) fn is_as(&self, survey: &Survey, is_same: impl Fn(usize, &Object) -> bool) -> bool {
+        self.kinds.moving == survey.kinds
+            && self.objects.len() == survey.objects.len()
+            && self
+                .objects
+                .iter()
+                .enumerate()
+                .all(|(index, object)| is_same(index, object))
+    }
+
+    /// Where its objects are, by kind and name.
+    pub(super) fn places(&self) -> HashMap<Key, usize> {
+        let places = self.objects.iter().enumerate();
+        places
+            .map(|(index, object)| (key(&self.kinds.moving[object.kind], object), index))
+            .collect()
+    }
+
+    /// Chooses.
+    pub(super) async fn survey(self, extent: &Extent) -> Result<Survey, MoveError> {
+        let extent = extent.clone();
+        let staying = self.kinds.staying;
+        let survey =
+            apart(move || Survey::new(self.kinds.moving, self.objects, &extent, Purpose::Move)).await?;
+        Ok(Survey { staying, ..survey })
+    }
+}
+
 impl Survey {
     /// Reads a cluster and chooses.
     pub(super) async fn of(site: &Site, extent: &Extent) -> Result<Self, MoveError> {
-        let kinds = discover(&site.client).await?;
-        let objects = collect(&site.client, &kinds.moving, &namespaces(extent)).await?;
-        let survey = Self::new(kinds.moving, objects, extent, Purpose::Move)?;
-        Ok(Self {
-            staying: kinds.staying,
-            ..survey
-        })
+        Reading::of(site, extent).await?.survey(extent).await
+    }
+
+    /// Reads a cluster once more. Where all is as it was, the choice is, too.
+    pub(super) async fn again(
+        self: &Arc<Self>,
+        site: &Site,
+        extent: &Extent,
+    ) -> Result<Arc<Self>, MoveError> {
+        let now = Reading::of(site, extent).await?;
+        if now.is_as(self, |index, object| object.is_version_of(&self.objects[index])) {
+            return Ok(Arc::clone(self));
+        }
+        Ok(Arc::new(now.survey(extent).await?))
     }
 
     /// Chooses from what was read.
@@ -164,10 +218,10 @@ pub(super) fn key(kind: &MovedKind, object: &Object) -> Key {
     (kind.full_name(), object.namespace.clone(), object.name.clone())
 }
 
-/// What is in a cluster, by where it is.
+/// What is in a cluster, by where it is: texts, not trees.
 #[derive(Default)]
 pub(super) struct There {
-    objects: HashMap<Key, Value>,
+    objects: HashMap<Key, Box<str>>,
 }
 
 impl There {
@@ -184,24 +238,23 @@ impl There {
         let found = everything(&site.client, &kinds, &namespaces(extent)).await?;
         let objects = found.into_iter().filter_map(|object| {
             let key = key(&kinds[object.kind], &object);
-            let value = wanted.contains(&key).then(|| object.value().ok())??;
-            Some((key, value))
+            wanted.contains(&key).then_some((key, object.text))
         });
         Ok(Self {
             objects: objects.collect(),
         })
     }
 
-    pub(super) fn get(&self, key: &Key) -> Option<&Value> {
-        self.objects.get(key)
+    pub(super) fn get(&self, key: &Key) -> Option<Value> {
+        serde_json::from_str(self.objects.get(key)?).ok()
     }
 
     /// Notes how an object stands there by now.
-    pub(super) fn put(&mut self, key: Key, object: Value) {
-        self.objects.insert(key, object);
+    pub(super) fn put(&mut self, key: Key, object: &Value) {
+        self.objects.insert(key, object.to_string().into());
     }
 
-    pub(super) fn take(&mut self, key: &Key) -> Option<Value> {
+    pub(super) fn take(&mut self, key: &Key) -> Option<Box<str>> {
         self.objects.remove(key)
     }
 }

@@ -1,20 +1,26 @@
 //! Compares source and target before the source is emptied, and reads what stands in a cluster of the list of a move.
 
-use std::collections::{BTreeMap, HashMap, HashSet, btree_map::Entry as BTreeEntry};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet, btree_map::Entry as BTreeEntry},
+    sync::Arc,
+};
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
     MoveError,
-    collect::{Namespaces, collect, each_page},
+    collect::{ListMeta, Namespaces, collect_as_written, each_page},
     copy::{PAUSES, first_difference, is_owned_alike},
     error::Problem,
     journal::{Entry, Extent},
     kinds::discover,
+    object::Object,
     sequence::Unsettled,
     site::Site,
     strays,
-    survey::{Key, Survey, There},
+    survey::{Key, Reading, There},
+    tasks::{self, in_parts},
     write::Writer,
 };
 
@@ -35,54 +41,25 @@ pub(super) struct Equal {
 /// Reads both places anew and compares every object. What was changed in the source meanwhile is brought over first.
 pub(super) async fn verify(
     source: &Site,
-    writer: &Writer,
+    writer: &Arc<Writer>,
     extent: &Extent,
     unsettled: Unsettled,
 ) -> Result<Equal, MoveError> {
     let survey = &writer.survey;
     let (now, mut there) = tokio::try_join!(
-        Survey::of(source, extent),
+        Reading::of(source, extent),
         There::of(&writer.target, survey, extent)
     )?;
-    let by_key: HashMap<Key, usize> = (0..now.objects.len()).map(|i| (now.key(i), i)).collect();
+    let same = now.is_as(survey, |index, object| writer.is_surveyed(index, object));
+    let now = Arc::new(now);
     let mut equal = Equal::default();
-    let mut problems = Vec::new();
-    let mut changed = HashMap::new();
-    for index in survey.moved() {
-        let found = by_key.get(&survey.key(index)).map(|&i| (&now.objects[i], i));
-        let Some((object, at)) = found.filter(|(object, _)| object.uid == survey.objects[index].uid) else {
-            problems.push(Problem::new(format!(
-                "{} is no longer in the source",
-                survey.name(index)
-            )));
-            continue;
-        };
-        let value = now.value(at);
-        if value["metadata"]["deletionTimestamp"].is_string() && unsettled != Unsettled::Take {
-            problems.push(Problem::new(format!(
-                "{} is being deleted in the source",
-                survey.name(index)
-            )));
-        }
-        equal.seen.insert(object.uid.to_string(), essence(&value));
-        if object.resource_version != survey.objects[index].resource_version {
-            changed.insert(index, value);
-        }
+    let changed = look(writer, &now, same, unsettled, &mut equal).await?;
+    bring(writer, &changed, &mut there).await?;
+    compare(writer, there, changed, &mut equal).await?;
+    if same {
+        return Ok(equal);
     }
-    if !problems.is_empty() {
-        return Err(MoveError::Unequal(problems));
-    }
-    for (index, value) in &changed {
-        let found = writer
-            .target
-            .read(survey.kind(*index), &survey.objects[*index])
-            .await;
-        let found = found
-            .map_err(|e| MoveError::api(format!("can't read {} in the target", survey.name(*index)), e))?;
-        let wanted = writer.wanted(*index, Some(as_user_wrote(value, writer)));
-        there.put(survey.key(*index), writer.bring(*index, &wanted, found).await?);
-    }
-    compare(writer, &there, &changed, &mut equal)?;
+    let now = Arc::unwrap_or_clone(now).survey(extent).await?;
     let known: HashSet<Key> = survey.moved().map(|i| survey.key(i)).collect();
     let new = now.moved().filter(|&i| !known.contains(&now.key(i)));
     equal.notes.extend(new.map(|i| {
@@ -92,6 +69,101 @@ pub(super) async fn verify(
         )
     }));
     Ok(equal)
+}
+
+/// An object of the source that moves, as it is now.
+struct Looked {
+    index: usize,
+    uid: String,
+    essence: Essence,
+    /// All of it, if it was changed.
+    changed: Option<Value>,
+}
+
+/// Looks at each object of the source that moves: it has to be there. Returns those that were changed, by their number in the survey. `same`:
+/// they stand where they stood then.
+async fn look(
+    writer: &Arc<Writer>,
+    now: &Arc<Reading>,
+    same: bool,
+    unsettled: Unsettled,
+    equal: &mut Equal,
+) -> Result<HashMap<usize, Value>, MoveError> {
+    let survey = &writer.survey;
+    let places = if same { HashMap::new() } else { now.places() };
+    let place = |index: usize| {
+        let at = if same {
+            Some(index)
+        } else {
+            places.get(&survey.key(index)).copied()
+        };
+        at.filter(|&at| now.objects[at].uid == survey.objects[index].uid)
+    };
+    let (found, gone): (Vec<_>, Vec<_>) = survey
+        .moved()
+        .map(|index| (index, place(index)))
+        .partition(|(_, at)| at.is_some());
+    let gone = gone.into_iter().map(|(index, _)| index);
+    let mut problems: Vec<Problem> = gone
+        .map(|index| Problem::new(format!("{} is no longer in the source", survey.name(index))))
+        .collect();
+    let (count, of, reading) = (found.len(), Arc::clone(writer), Arc::clone(now));
+    let looked = in_parts(count, move |part| {
+        let part = found[part].iter();
+        part.filter_map(|&(index, at)| Some(looked(&of, index, &reading.objects[at?])))
+            .collect()
+    });
+    let mut changed = HashMap::new();
+    for one in looked.await {
+        if one.essence.metadata.deletion_timestamp.is_string() && unsettled != Unsettled::Take {
+            let name = survey.name(one.index);
+            problems.push(Problem::new(format!("{name} is being deleted in the source")));
+        }
+        equal.seen.insert(one.uid, one.essence.value());
+        changed.extend(one.changed.map(|value| (one.index, value)));
+    }
+    if problems.is_empty() {
+        return Ok(changed);
+    }
+    Err(MoveError::Unequal(problems))
+}
+
+fn looked(writer: &Writer, index: usize, object: &Object) -> Looked {
+    let changed = !writer.is_surveyed(index, object);
+    Looked {
+        index,
+        uid: object.uid.to_string(),
+        essence: serde_json::from_str(&object.text).unwrap_or_default(),
+        changed: changed.then(|| object.value().unwrap_or_default()),
+    }
+}
+
+/// Brings what was changed in the source to the target; `there` learns of it.
+async fn bring(
+    writer: &Arc<Writer>,
+    changed: &HashMap<usize, Value>,
+    there: &mut There,
+) -> Result<(), MoveError> {
+    let survey = &writer.survey;
+    let work = |(&index, value): (&usize, &Value)| {
+        let (writer, now) = (Arc::clone(writer), as_user_wrote(value, writer));
+        async move {
+            let survey = &writer.survey;
+            let found = writer
+                .target
+                .read(survey.kind(index), &survey.objects[index])
+                .await;
+            let found = found
+                .map_err(|e| MoveError::api(format!("can't read {} in the target", survey.name(index)), e))?;
+            let wanted = writer.wanted(index, Some(now));
+            Ok((index, writer.bring(index, &wanted, found).await?))
+        }
+    };
+    tasks::each(changed, work, |(index, object)| {
+        there.put(survey.key(index), &object);
+        Ok(())
+    })
+    .await
 }
 
 /// An object of the source without the pause that the move has put there.
@@ -110,34 +182,37 @@ fn as_user_wrote(object: &Value, writer: &Writer) -> Value {
     object
 }
 
-/// Compares what was written, as it was read, with what should stand there.
-pub(super) fn compare(
-    writer: &Writer,
-    there: &There,
-    changed: &HashMap<usize, Value>,
+/// What the comparison of one object came to.
+enum Compared {
+    Equal,
+    /// It is equal, but for who owns which field.
+    OwnedOtherwise,
+    /// It was there before.
+    Older(String),
+    Unequal(Problem),
+}
+
+/// Compares what was written, as it was read, with what should stand there; `changed` is what of the source is not as it was surveyed.
+pub(super) async fn compare(
+    writer: &Arc<Writer>,
+    there: There,
+    changed: HashMap<usize, Value>,
     equal: &mut Equal,
 ) -> Result<(), MoveError> {
-    let survey = &writer.survey;
-    let mut problems = Vec::new();
-    let mut otherwise_owned = 0;
-    for index in survey.moved() {
-        let name = survey.name(index);
-        let Some(found) = there.get(&survey.key(index)) else {
-            problems.push(Problem::new(format!("{name} is not in the target")));
-            continue;
-        };
-        if survey.kept.contains(&index) && writer.is_older(found) {
-            equal.notes.push(format!(
-                "{name} was in the target before and was left as it is there"
-            ));
-            continue;
-        }
-        let now = changed.get(&index).map(|value| as_user_wrote(value, writer));
-        let wanted = writer.wanted(index, now);
-        if let Some(field) = first_difference(&wanted, found) {
-            problems.push(Problem::new(format!("{name} differs in {field}")));
-        } else if !is_owned_alike(&wanted, found) {
-            otherwise_owned += 1;
+    let all: Vec<usize> = writer.survey.moved().collect();
+    let (count, of) = (all.len(), Arc::clone(writer));
+    let compared = in_parts(count, move |part| {
+        let part = all[part].iter();
+        part.map(|&index| compare_one(&of, &there, changed.get(&index), index))
+            .collect()
+    });
+    let (mut problems, mut otherwise_owned) = (Vec::new(), 0);
+    for one in compared.await {
+        match one {
+            Compared::Equal => {}
+            Compared::OwnedOtherwise => otherwise_owned += 1,
+            Compared::Older(note) => equal.notes.push(note),
+            Compared::Unequal(problem) => problems.push(problem),
         }
     }
     if otherwise_owned > 0 {
@@ -151,13 +226,63 @@ pub(super) fn compare(
     Err(MoveError::Unequal(problems))
 }
 
+fn compare_one(writer: &Writer, there: &There, changed: Option<&Value>, index: usize) -> Compared {
+    let survey = &writer.survey;
+    let name = || survey.name(index);
+    let Some(found) = there.get(&survey.key(index)) else {
+        return Compared::Unequal(Problem::new(format!("{} is not in the target", name())));
+    };
+    if survey.kept.contains(&index) && writer.is_older(&found) {
+        let told = format!("{} was in the target before and was left as it is there", name());
+        return Compared::Older(told);
+    }
+    let now = changed.map(|value| as_user_wrote(value, writer));
+    let wanted = writer.wanted(index, now);
+    if let Some(field) = first_difference(&wanted, &found) {
+        return Compared::Unequal(Problem::new(format!("{} differs in {field}", name())));
+    }
+    if is_owned_alike(&wanted, &found) {
+        return Compared::Equal;
+    }
+    Compared::OwnedOtherwise
+}
+
 /// What matters of an object when it is to leave.
-pub(super) fn essence(object: &Value) -> Value {
-    let metadata = &object["metadata"];
-    json!({ "metadata": {
-        "uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"], "finalizers": metadata["finalizers"],
-        "labels": metadata["labels"], "creationTimestamp": metadata["creationTimestamp"],
-    } })
+#[derive(Default, Deserialize)]
+struct Essence {
+    #[serde(default)]
+    metadata: EssenceMeta,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct EssenceMeta {
+    name: String,
+    uid: Value,
+    resource_version: Value,
+    finalizers: Value,
+    labels: Value,
+    creation_timestamp: Value,
+    deletion_timestamp: Value,
+}
+
+impl Essence {
+    fn value(self) -> Value {
+        let metadata = self.metadata;
+        json!({ "metadata": {
+            "uid": metadata.uid, "resourceVersion": metadata.resource_version, "finalizers": metadata.finalizers,
+            "labels": metadata.labels, "creationTimestamp": metadata.creation_timestamp,
+        } })
+    }
+}
+
+/// A page of a list, of which only that is read.
+#[derive(Deserialize)]
+struct Page {
+    #[serde(default)]
+    metadata: ListMeta,
+    #[serde(default)]
+    items: Option<Vec<Essence>>,
 }
 
 /// Reads what stands in a cluster under the names of a list; only what matters when it is to leave.
@@ -197,15 +322,12 @@ async fn list(site: &Site, path: &str) -> Result<HashMap<String, Value>, MoveErr
         path,
         PAGE,
         |text, found: &mut HashMap<String, Value>| {
-            let page: Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
-            for item in page["items"].as_array().into_iter().flatten() {
-                let name = item["metadata"]["name"].as_str().unwrap_or_default();
-                found.insert(name.to_owned(), essence(item));
+            let page: Page = serde_json::from_str(text).map_err(|e| e.to_string())?;
+            for mut item in page.items.unwrap_or_default() {
+                let name = std::mem::take(&mut item.metadata.name);
+                found.insert(name, item.value());
             }
-            let next = page["metadata"]["continue"]
-                .as_str()
-                .filter(|next| !next.is_empty());
-            Ok(next.map(ToOwned::to_owned))
+            Ok(page.metadata.next())
         },
     );
     Ok(read.await?)
@@ -214,7 +336,7 @@ async fn list(site: &Site, path: &str) -> Result<HashMap<String, Value>, MoveErr
 /// Whether nobody has put anything into a namespace, as far as can be seen.
 pub(super) async fn is_unused(site: &Site, namespace: &str) -> Result<bool, MoveError> {
     let kinds = discover(&site.client).await?;
-    let found = collect(
+    let found = collect_as_written(
         &site.client,
         &kinds.moving,
         &Namespaces::One(namespace.to_owned()),

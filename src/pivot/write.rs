@@ -1,9 +1,9 @@
 //! Brings objects into the target. Each step may be done twice.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::{
     MoveError,
     check::is_shared,
-    copy::{Seen, Step, Uids, Wanted, first_difference, next},
+    copy::{How, Seen, Step, Uids, Wanted, first_difference, next},
     journal::Entry,
     kinds::MovedKind,
     object::Object,
@@ -63,7 +63,7 @@ pub(super) struct Writer {
     pub(super) target: Site,
     pub(super) survey: Arc<Survey>,
     /// UIDs of the target by those of the source; grows.
-    uids: Mutex<Uids>,
+    uids: RwLock<Uids>,
     /// What stood in the target when the writing began.
     there: Mutex<There>,
     /// UIDs of the source of everything that moves.
@@ -72,6 +72,8 @@ pub(super) struct Writer {
     open: Mutex<Vec<(usize, Box<str>)>>,
     /// Objects that are paused for the time of the move, by UID in the source.
     pub(super) paused: HashSet<String>,
+    /// The resource versions that the pauses have brought, by UID in the source.
+    versions: HashMap<String, String>,
     /// Objects of the target that are older are not this move's.
     since: Timestamp,
     stop: Stop,
@@ -79,11 +81,12 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Writes what is surveyed; `entries` say what is paused meanwhile, `there` what stands in the target already.
+    /// Writes what is surveyed; `entries` say what is paused meanwhile, `versions` which resource versions that has brought, `there` what
+    /// stands in the target already.
     pub(super) fn new(
         target: &Site,
         survey: &Arc<Survey>,
-        entries: &[Entry],
+        (entries, versions): (&[Entry], HashMap<String, String>),
         there: There,
         since: Timestamp,
         stop: &Stop,
@@ -92,11 +95,12 @@ impl Writer {
         Arc::new(Self {
             target: target.clone(),
             survey: Arc::clone(survey),
-            uids: Mutex::default(),
+            uids: RwLock::default(),
             there: Mutex::new(there),
             moving: survey.moved().map(|i| survey.objects[i].uid.clone()).collect(),
             open: Mutex::default(),
             paused: paused.map(|e| e.uid.clone()).collect(),
+            versions,
             since,
             stop: stop.clone(),
             done: AtomicUsize::new(0),
@@ -133,6 +137,7 @@ impl Writer {
         self.stop.check()?;
         let wanted = self.wanted(index, None);
         let there = lock(&self.there).take(&self.survey.key(index));
+        let there = there.and_then(|text| serde_json::from_str(&text).ok());
         if !wanted.speaks_of(|uid| self.moving.contains(uid)) {
             return self.bring(index, &wanted, there).await.map(|_| ());
         }
@@ -155,12 +160,19 @@ impl Writer {
 
     /// What should stand in the target, of the object as it was surveyed or as it is in the source by now.
     pub(super) fn wanted(&self, index: usize, now: Option<Value>) -> Wanted {
-        let uids = lock(&self.uids);
+        // It is parsed before the lock is taken: others wait for that.
+        let object = now.unwrap_or_else(|| self.survey.value(index));
         let paused = self.paused.contains(&*self.survey.objects[index].uid);
-        match now {
-            Some(object) => Wanted::new(self.survey.kind(index), object, &uids, paused),
-            None => self.survey.wanted(index, &uids, paused),
-        }
+        let uids = self.uids.read().unwrap_or_else(PoisonError::into_inner);
+        Wanted::new(self.survey.kind(index), object, &uids, paused)
+    }
+
+    /// Whether an object of the source is the one that was surveyed, but for a pause of the move itself.
+    pub(super) fn is_surveyed(&self, index: usize, now: &Object) -> bool {
+        let before = &self.survey.objects[index];
+        let paused = || self.versions.get(&*before.uid);
+        now.is_version_of(before)
+            || (now.uid == before.uid && paused().is_some_and(|version| **version == *now.resource_version))
     }
 
     /// Writes an object until it stands in the target as it should.
@@ -189,6 +201,7 @@ impl Writer {
             )
         };
         let (mut written, mut owned) = (part == Part::Rest, part == Part::Body);
+        let mut stands = false;
         for _ in 0..WRITES {
             if let Some(found) = &there {
                 self.judge(index, found)?;
@@ -201,7 +214,10 @@ impl Writer {
                 written,
                 owned,
             });
-            let Some(step) = next(wanted, seen) else { break };
+            let Some(step) = next(wanted, seen) else {
+                stands = true;
+                break;
+            };
             let owners = matches!(step, Step::Owners { .. });
             match self.write(kind, object, step).await {
                 Ok(found) => {
@@ -217,7 +233,7 @@ impl Writer {
             }
         }
         let found = there.unwrap_or_default();
-        if !(is_shared(&self.survey, index) && self.is_older(&found))
+        if !(stands || is_shared(&self.survey, index) && self.is_older(&found))
             && let Some(field) = first_difference(wanted, &found)
         {
             return Err(MoveError::Unstable {
@@ -226,7 +242,9 @@ impl Writer {
             });
         }
         let uid = found["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
-        lock(&self.uids).insert(object.uid.clone(), uid);
+        let mut uids = self.uids.write().unwrap_or_else(PoisonError::into_inner);
+        uids.insert(object.uid.clone(), uid);
+        drop(uids);
         Ok(found)
     }
 
@@ -250,24 +268,14 @@ impl Writer {
         let (method, address, sent, body) = match step {
             Step::Create { body, manager } => (Method::POST, by(&list, &manager), Sent::Whole, body),
             Step::Replace { body, manager } => (Method::PUT, by(&at, &manager), Sent::Whole, body),
-            Step::Status {
-                body,
-                manager,
-                apply: true,
-            } => {
-                let address = format!("{}&force=true", by(&format!("{at}/status"), &manager));
-                (Method::PATCH, address, Sent::Apply, body)
+            Step::Status { body, manager, how } => {
+                let address = by(&format!("{at}/status"), &manager);
+                match how {
+                    How::Apply => (Method::PATCH, format!("{address}&force=true"), Sent::Apply, body),
+                    How::Merge => (Method::PATCH, address, Sent::Merge, body),
+                    How::Put => (Method::PUT, address, Sent::Whole, body),
+                }
             }
-            Step::Status {
-                body,
-                manager,
-                apply: false,
-            } => (
-                Method::PUT,
-                by(&format!("{at}/status"), &manager),
-                Sent::Whole,
-                body,
-            ),
             Step::Owners { patch } => (Method::PATCH, at, Sent::Merge, patch),
         };
         self.target.send(method, &address, sent, Some(&body)).await

@@ -214,14 +214,14 @@ fn modify(call: &Call, target: Target, options: &WriteOptions, live: &Value) -> 
     if let Some(why) = mismatch {
         return Err(bad_patch(call, &new, &why));
     }
-    let bad = |why: String| {
-        // What the patch has made is made again for the message alone.
-        let sent = patched(call, live, info.schema()).unwrap_or_default();
-        bad_patch(call, &sent, &why)
+    // As it was sent, it is shown where it can't be read; that is seldom, so nobody keeps it.
+    let bad = |why: &str| match patched(call, live, info.schema()) {
+        Ok(sent) => bad_patch(call, &sent, why),
+        Err(error) => error,
     };
-    let unknown = body::normalise(info, &mut new).map_err(bad)?;
+    let unknown = body::normalise(info, &mut new).map_err(|why| bad(&why))?;
     let warnings = body::unknown_fields(&unknown, options.validation);
-    call.warn(warnings.map_err(bad)?);
+    call.warn(warnings.map_err(|why| bad(&why))?);
     check_name(call, &mut new)?;
     track(call, target, &options.manager, Some(live), &mut new);
     Ok(new)

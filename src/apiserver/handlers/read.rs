@@ -125,21 +125,7 @@ pub(crate) fn answer_page(call: &Call, page: &Page, form: Form) -> Result<Respon
             );
             return Err(ApiError::form_not_acceptable(&why));
         }
-        Form::MetadataList => {
-            let items: Vec<Value> = page
-                .items
-                .iter()
-                .map(|s| render::partial(&load(info, s)))
-                .collect();
-            json_response(
-                200,
-                &json!({
-                    "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
-                    "metadata": page.metadata(),
-                    "items": if items.is_empty() { Value::Null } else { items.into() },
-                }),
-            )
-        }
+        Form::MetadataList => bytes_response(200, partial_bytes(call, page)),
         Form::Table(include) | Form::Rows(include) => {
             let items: Vec<Value> = page.items.iter().map(|s| load(info, s)).collect();
             json_response(
@@ -196,6 +182,20 @@ fn list_bytes(info: &ResourceInfo, page: &Page) -> Vec<u8> {
         }
     }
     out.extend_from_slice(b"]}");
+    out
+}
+
+/// Puts a list of metadata together.
+fn partial_bytes(call: &Call, page: &Page) -> Vec<u8> {
+    let mut out = br#"{"apiVersion":"meta.k8s.io/v1","items":"#.to_vec();
+    for (index, stored) in page.items.iter().enumerate() {
+        out.push(if index == 0 { b'[' } else { b',' });
+        render::write_stored(call, &call.info, stored, Form::MetadataList, &mut out);
+    }
+    out.extend_from_slice(if page.items.is_empty() { b"null" } else { b"]" });
+    out.extend_from_slice(br#","kind":"PartialObjectMetadataList","metadata":"#);
+    render::write_json(&page.metadata(), &mut out);
+    out.push(b'}');
     out
 }
 

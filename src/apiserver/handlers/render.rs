@@ -67,12 +67,11 @@ pub(crate) fn negotiate(accept: &str, include: Option<&str>) -> Option<Form> {
     None
 }
 
-/// Returns an object's metadata as an object of its own.
-pub(crate) fn partial(object: &Value) -> Value {
-    json!({
-        "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
-        "metadata": object.get("metadata").cloned().unwrap_or_default(),
-    })
+/// Writes an object of its own to `out` that holds metadata alone; `metadata` writes those.
+fn write_partial(out: &mut Vec<u8>, metadata: impl FnOnce(&mut Vec<u8>)) {
+    out.extend_from_slice(br#"{"apiVersion":"meta.k8s.io/v1","kind":"PartialObjectMetadata","metadata":"#);
+    metadata(out);
+    out.push(b'}');
 }
 
 /// Writes a stored object's JSON in the wanted form to `out`. As it is stored it is copied, not read.
@@ -80,6 +79,8 @@ pub(crate) fn write_stored(call: &Call, info: &ResourceInfo, stored: &Stored, fo
     if form == Form::Object && !converts(info) {
         out.reserve(stored.size() + 96);
         stored.write(&info.api_version(), &info.kind, out);
+    } else if matches!(form, Form::Metadata | Form::MetadataList) && !converts(info) {
+        write_partial(out, |out| stored.write_metadata(out));
     } else {
         write_object(call, info, &load(info, stored), form, out);
     }
@@ -96,7 +97,7 @@ pub(crate) fn stored_bytes(call: &Call, info: &ResourceInfo, stored: &Stored, fo
 pub(crate) fn write_object(call: &Call, info: &ResourceInfo, object: &Value, form: Form, out: &mut Vec<u8>) {
     match form {
         Form::Object => write_json(object, out),
-        Form::Metadata | Form::MetadataList => write_json(&partial(object), out),
+        Form::Metadata | Form::MetadataList => write_partial(out, |out| write_json(&object["metadata"], out)),
         Form::Table(include) | Form::Rows(include) => {
             let version = object
                 .pointer("/metadata/resourceVersion")
@@ -194,6 +195,17 @@ mod tests {
         let many = bounded(&[&*long; 100]);
         assert_eq!(many.len(), WARNINGS / WARNING);
         assert!(many.iter().all(|text| text.chars().count() == WARNING));
+    }
+
+    #[test]
+    fn metadata_alone_are_written_as_those_of_the_whole() {
+        let object = json!({ "metadata": { "name": "a\"", "labels": { "b": "1" } }, "spec": {} });
+        let mut out = Vec::new();
+        write_partial(&mut out, |out| write_json(&object["metadata"], out));
+        let whole = json!({
+            "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"],
+        });
+        assert_eq!(String::from_utf8(out).unwrap(), whole.to_string());
     }
 
     #[test]

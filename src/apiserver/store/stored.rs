@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::Change;
 use super::state::EventKind;
@@ -172,6 +173,13 @@ struct Meta {
     deletion_timestamp: Option<String>,
 }
 
+/// The metadata of an object as they are written.
+#[derive(Deserialize)]
+struct MetadataPart<'a> {
+    #[serde(default, borrow)]
+    metadata: Option<&'a RawValue>,
+}
+
 #[derive(Debug, Deserialize)]
 struct OwnerUid {
     #[serde(default)]
@@ -316,6 +324,15 @@ impl Stored {
         out.extend_from_slice(kind.as_bytes());
         out.extend_from_slice(b"\",");
         self.write_rest(out);
+    }
+
+    /// Writes the metadata's JSON to `out`, as it is stored.
+    pub(crate) fn write_metadata(&self, out: &mut Vec<u8>) {
+        let mut json = Vec::with_capacity(self.size() + 1);
+        self.write_bare(&mut json);
+        let part = serde_json::from_slice::<MetadataPart>(&json).ok();
+        let metadata = part.and_then(|part| part.metadata).map_or("null", RawValue::get);
+        out.extend_from_slice(metadata.as_bytes());
     }
 
     /// Returns the object.

@@ -30,6 +30,10 @@ const PACKED_AT_ONCE: usize = 64;
 /// More objects than this don't stay as they are, and don't wait for a quiet time: few enough that what is written and soon
 /// written again goes round in a processor's cache.
 const MOST_FRESH: usize = 1 << 10;
+/// Where so many write at once, more come soon.
+const CROWD: usize = 8;
+/// The next transaction waits for those, as long as the last one took, but not longer than this: fewer transactions are less work.
+const GATHER: Duration = Duration::from_millis(2);
 
 /// One write that somebody waits for.
 pub(super) struct Request {
@@ -99,6 +103,7 @@ impl Writer {
 
     /// Serves requests until nobody can send any more.
     pub(super) fn run(mut self, state: &RwLock<State>, requests: &mpsc::Receiver<Request>) {
+        let mut gather = Duration::ZERO;
         loop {
             let first = match self.tidy_at {
                 None => requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -106,11 +111,19 @@ impl Writer {
             };
             match first {
                 Ok(first) => {
+                    std::thread::sleep(gather);
+                    let begun = Instant::now();
                     let mut batch = vec![first];
                     batch.extend(requests.try_iter().take(BATCH - 1));
                     // As many as come, and some more: what was there at the start gets less, and nobody waits for all of it.
                     let mut rounds = batch.len().div_ceil(PACKED_AT_ONCE) + 1;
+                    let crowd = batch.len() >= CROWD;
                     self.serve(state, batch);
+                    gather = if crowd {
+                        begun.elapsed().min(GATHER)
+                    } else {
+                        Duration::ZERO
+                    };
                     while self.fresh.len() > MOST_FRESH && rounds > 0 {
                         self.pack(Instant::now(), Duration::ZERO);
                         rounds -= 1;
