@@ -2,6 +2,7 @@
 //! or not at all. It must not poll: it acts on what a write or a removal leads to.
 
 use std::collections::{HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::{StreamExt as _, stream};
@@ -312,12 +313,10 @@ impl Server {
         };
         let finalizers = meta::finalizers(&object);
         if finalizers.contains(&ORPHAN) {
-            let (owner, dependents) = (stored.uid, self.store().dependents(stored.uid));
-            for_all(dependents, |dependent| async move {
-                self.disown(&dependent.key, owner).await;
-            })
-            .await;
-            self.drop_finalizer(key, ORPHAN).await;
+            // Else it is tried again when one of them goes or the disk works again: an owner that went first would take them along.
+            if self.disown_all(stored.uid).await {
+                self.drop_finalizer(key, ORPHAN).await;
+            }
         } else if finalizers.contains(&FOREGROUND) {
             if all {
                 self.collect_all(stored.uid).await;
@@ -369,10 +368,34 @@ impl Server {
         of_owner.any(|o| o.get("blockOwnerDeletion").and_then(Value::as_bool) == Some(true))
     }
 
-    async fn disown(&self, key: &Key, owner: Uid) {
+    /// Takes an owner off all that name it, those too that begin to meanwhile. Says whether that went well.
+    async fn disown_all(&self, owner: Uid) -> bool {
+        let mut seen = HashSet::new();
+        loop {
+            let mut dependents = self.store().dependents(owner);
+            dependents.retain(|dependent| seen.insert(dependent.uid));
+            if dependents.is_empty() {
+                return true;
+            }
+            let failed = &AtomicBool::new(false);
+            for_all(dependents, |dependent| async move {
+                if !self.disown(&dependent.key, owner).await {
+                    failed.store(true, Ordering::Relaxed);
+                }
+            })
+            .await;
+            if failed.load(Ordering::Relaxed) {
+                return false;
+            }
+        }
+    }
+
+    /// Takes an owner off an object. Says whether that went well.
+    async fn disown(&self, key: &Key, owner: Uid) -> bool {
         while let Some(stored) = self.store().get(&key.resource, &key.namespace, &key.name) {
+            // Whose kind is not served is not collected either.
             let Some((_, mut object)) = self.value_of(&stored) else {
-                return;
+                return true;
             };
             let metadata = meta::of_mut(&mut object);
             if let Some(owners) = metadata.get_mut("ownerReferences").and_then(Value::as_array_mut) {
@@ -382,10 +405,12 @@ impl Server {
                 }
             }
             let expect = Expect::Version(stored.version);
-            if !is_outrun(&self.commit(key.clone(), expect, Change::Put(object)).await) {
-                return;
+            let outcome = self.commit(key.clone(), expect, Change::Put(object)).await;
+            if !is_outrun(&outcome) {
+                return outcome.is_ok();
             }
         }
+        true
     }
 
     /// Takes a finalizer off an object; the object goes if it was the last one.

@@ -59,6 +59,7 @@ mod watch;
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -79,6 +80,8 @@ use crate::time::Clock;
 const CRDS: &str = "customresourcedefinitions.apiextensions.k8s.io";
 /// Store key of namespaces.
 const NAMESPACES: &str = "namespaces";
+/// After the disk has failed, what was left unfinished is taken up no more often than this.
+const RESUMED_EVERY: Duration = Duration::from_secs(5);
 /// The namespaces that are always there.
 const DEFAULT_NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
 
@@ -406,8 +409,14 @@ impl Server {
                     return;
                 };
                 if server.store().can_write() {
+                    for (stored, deleted) in server.store().take_recovered() {
+                        server.follow(&stored, deleted).await;
+                    }
                     server.resume();
                 }
+                drop(server);
+                // A disk on which only some writes succeed must not make this a loop.
+                tokio::time::sleep(RESUMED_EVERY).await;
             }
         });
     }

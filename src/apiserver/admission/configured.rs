@@ -3,12 +3,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
-use tokio::sync::watch::Receiver;
 
 use super::super::Server;
 use super::super::callout::Target;
 use super::super::object::meta;
-use super::super::store::{Store, Stored};
+use super::super::store::{Mark, Store, Stored};
 use super::conditions::Conditions;
 use super::matching::Matching;
 use super::policy::{Binding, Policy};
@@ -109,7 +108,7 @@ fn read(configuration: &str, webhook: &Value) -> Webhook {
 pub(crate) struct Configured(Mutex<Known>);
 
 struct Known {
-    changes: [Receiver<u64>; 4],
+    changes: [Mark; 4],
     registered: Option<Arc<Registered>>,
 }
 
@@ -118,7 +117,7 @@ impl Configured {
     pub(crate) fn new(store: &Store) -> Self {
         let resources = [MUTATING, VALIDATING, POLICIES, BINDINGS];
         Self(Mutex::new(Known {
-            changes: resources.map(|resource| store.subscribe(resource)),
+            changes: resources.map(|resource| store.mark(resource)),
             registered: None,
         }))
     }
@@ -128,14 +127,11 @@ impl Server {
     /// Returns the webhooks and policies as they are now.
     pub(crate) fn admission(&self) -> Arc<Registered> {
         let mut known = self.0.admission.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut is_old = false;
-        for change in &mut known.changes {
-            // Seen before it is read: what changes meanwhile is read the next time.
-            if change.has_changed().unwrap_or(false) {
-                change.borrow_and_update();
-                is_old = true;
-            }
-        }
+        // Asked before it is read, and all of them: what changes meanwhile is read the next time.
+        let is_old = known
+            .changes
+            .iter_mut()
+            .fold(false, |is_old, change| change.has_changed() || is_old);
         match &known.registered {
             Some(registered) if !is_old => Arc::clone(registered),
             _ => {

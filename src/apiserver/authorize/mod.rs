@@ -12,15 +12,13 @@ pub(crate) mod signers;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::watch::Receiver;
-
 use self::bindings::{Bindings, CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ROLE_BINDINGS, ROLES, problems_text};
 use super::Server;
 use super::auth::UserInfo;
 use super::request::RequestInfo;
 use super::schema::go_quote;
 use super::status::ApiError;
-use super::store::Store;
+use super::store::{Mark, Store};
 
 /// Whether somebody may do something.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +32,7 @@ pub(crate) struct Decision {
 pub(crate) struct Rights(Mutex<Known>);
 
 struct Known {
-    changes: [Receiver<u64>; 4],
+    changes: [Mark; 4],
     bindings: Option<Arc<Bindings>>,
 }
 
@@ -43,7 +41,7 @@ impl Rights {
     pub(crate) fn new(store: &Store) -> Self {
         let resources = [ROLES, CLUSTER_ROLES, ROLE_BINDINGS, CLUSTER_ROLE_BINDINGS];
         Self(Mutex::new(Known {
-            changes: resources.map(|resource| store.subscribe(resource)),
+            changes: resources.map(|resource| store.mark(resource)),
             bindings: None,
         }))
     }
@@ -51,14 +49,11 @@ impl Rights {
     /// Returns the bindings as they are now.
     fn bindings(&self, store: &Store) -> Arc<Bindings> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut is_old = false;
-        for change in &mut known.changes {
-            // Seen before it is read: what changes meanwhile is read the next time.
-            if change.has_changed().unwrap_or(false) {
-                change.borrow_and_update();
-                is_old = true;
-            }
-        }
+        // Asked before it is read, and all of them: what changes meanwhile is read the next time.
+        let is_old = known
+            .changes
+            .iter_mut()
+            .fold(false, |is_old, change| change.has_changed() || is_old);
         match &known.bindings {
             Some(bindings) if !is_old => Arc::clone(bindings),
             _ => {

@@ -81,6 +81,7 @@ impl Disk {
         if self.database.is_some() {
             return Ok(Vec::new());
         }
+        file::renew(&self.handle).map_err(|error| error.to_string())?;
         let reopened = file::reopen(&self.file, &self.handle);
         let (database, found) = reopened.map_err(|error| error.to_string())?;
         let intended = self.doubtful.last().map(|write| write.stored.version);

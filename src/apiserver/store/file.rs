@@ -10,11 +10,13 @@ use redb::{Builder, Database};
 
 use super::OpenError;
 use super::format::{self, Content, FORMAT, ReadError};
-use super::overlay::Overlay;
+use super::overlay::{Overlay, tried};
 use super::stored::Stored;
 
 /// What the database may keep in memory: little, as all reads are served from the state.
 const CACHE: usize = 4 << 20;
+/// Bytes that are renewed at a time.
+const PORTION: usize = 1 << 20;
 /// What a file of the database begins with.
 const MAGIC: &[u8; 9] = b"redb\x1a\x0a\xa9\x0d\x0a";
 /// Bytes of the number in the note.
@@ -109,6 +111,19 @@ pub(super) fn open(file: &Path, each: impl FnMut(Stored)) -> Result<(Database, C
     }
     overlay.release().map_err(failed)?;
     Ok((database, content, handle))
+}
+
+/// Writes a file once more as it reads: what a sync that failed has left in memory alone, the system takes for written.
+pub(super) fn renew(handle: &File) -> io::Result<()> {
+    let (mut portion, mut offset) = (vec![0; PORTION], 0);
+    loop {
+        let count = handle.read_at(&mut portion, offset)?;
+        if count == 0 {
+            return tried(|| handle.sync_data());
+        }
+        tried(|| handle.write_all_at(&portion[..count], offset))?;
+        offset += count as u64;
+    }
 }
 
 /// Opens a file again that this process has opened before; `handle` still holds its lock. It is judged by the checksums of the database

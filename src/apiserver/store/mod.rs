@@ -27,11 +27,11 @@ use tokio::sync::{oneshot, watch};
 
 pub use self::state::History;
 use self::state::State;
-pub(crate) use self::state::{Event, EventKind, Expired, Part, Range};
+pub(crate) use self::state::{Event, EventKind, Expired, Mark, Part, Range};
 use self::stored::Draft;
 pub(crate) use self::stored::{Key, Labels, Stored};
 pub(crate) use self::uid::Uid;
-use self::writer::{Request, Writer};
+use self::writer::{Recovered, Request, Writer};
 use super::object::depth::{MAX_DEPTH, is_deeper_than};
 
 /// What the file is called in its folder.
@@ -135,6 +135,7 @@ struct Inner {
     thread: Mutex<Option<JoinHandle<()>>>,
     /// How often writing began to fail, or to succeed again: odd while it fails.
     turns: watch::Receiver<u64>,
+    recovered: Recovered,
     /// The file, if there is one.
     file: Option<PathBuf>,
 }
@@ -196,7 +197,7 @@ impl Store {
         });
         writer.serve(&state, seeds.collect());
         let (queue, requests) = mpsc::channel();
-        let turns = writer.turns();
+        let (turns, recovered) = (writer.turns(), writer.recovered());
         let shared = Arc::clone(&state);
         let thread = std::thread::Builder::new()
             .name("apiserver-store".to_owned())
@@ -207,6 +208,7 @@ impl Store {
             queue: Mutex::new(Some(queue)),
             thread: Mutex::new(thread),
             turns,
+            recovered,
             file,
         }))
     }
@@ -220,6 +222,11 @@ impl Store {
     /// Returns a receiver that changes when writing begins to fail, and when it succeeds again.
     pub(crate) fn turns(&self) -> watch::Receiver<u64> {
         self.0.turns.clone()
+    }
+
+    /// Takes what was written though its writers had been told that it failed, and whether it was removed.
+    pub(crate) fn take_recovered(&self) -> Vec<(Arc<Stored>, bool)> {
+        std::mem::take(&mut self.0.recovered.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Returns how many bytes the file has, if there is one.
@@ -331,6 +338,12 @@ impl Store {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .subscribe_new(resource)
+    }
+
+    /// Returns what tells whether something has happened to the resource.
+    pub(crate) fn mark(&self, resource: &str) -> Mark {
+        let mut state = self.0.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.mark(resource)
     }
 
     /// Returns the object with this uid.

@@ -117,13 +117,13 @@ impl Overlay {
 
 /// Does something to the file.
 #[cfg(not(test))]
-fn tried(step: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+pub(super) fn tried(step: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     step()
 }
 
 /// Does something to the file, if the disk of a test does not fail.
 #[cfg(test)]
-fn tried(step: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+pub(super) fn tried(step: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     broken::tried(step)
 }
 

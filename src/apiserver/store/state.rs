@@ -6,6 +6,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::ops::Bound;
+use std::sync::atomic::{self, AtomicU64};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -191,6 +192,24 @@ struct Resource {
     /// Changes after this version are all in the window.
     floor: u64,
     changed: watch::Sender<u64>,
+    /// The version of the newest change.
+    newest: Arc<AtomicU64>,
+}
+
+/// Tells whether something has happened to a resource since it was asked last: whoever has been told that his write is done can rely
+/// on it, while those who wait for a change are woken a moment later.
+#[derive(Debug)]
+pub(crate) struct Mark {
+    newest: Arc<AtomicU64>,
+    seen: u64,
+}
+
+impl Mark {
+    /// Says whether there is something new. What is new from now on is told the next time.
+    pub(crate) fn has_changed(&mut self) -> bool {
+        let newest = self.newest.load(atomic::Ordering::Acquire);
+        std::mem::replace(&mut self.seen, newest) != newest
+    }
 }
 
 impl Resource {
@@ -202,6 +221,7 @@ impl Resource {
             bytes: 0,
             floor,
             changed: watch::Sender::new(floor),
+            newest: Arc::new(AtomicU64::new(floor)),
         }
     }
 
@@ -428,6 +448,7 @@ impl State {
             previous,
         };
         let remembered = Remembered { event, at };
+        resource.newest.store(object.version, atomic::Ordering::Release);
         resource.bytes += remembered.size();
         resource.window.push_back(remembered);
         while resource.window.len() > most || (resource.window.len() > WINDOW && resource.bytes > BYTES) {
@@ -516,6 +537,12 @@ impl State {
 
     pub(super) fn subscribe_new(&mut self, resource: &str) -> watch::Receiver<u64> {
         self.resource(&resource.into()).changed.subscribe()
+    }
+
+    pub(super) fn mark(&mut self, resource: &str) -> Mark {
+        let newest = Arc::clone(&self.resource(&resource.into()).newest);
+        let seen = newest.load(atomic::Ordering::Acquire);
+        Mark { newest, seen }
     }
 
     pub(super) fn by_uid(&self, uid: Uid) -> Option<&Arc<Stored>> {

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
@@ -30,6 +30,9 @@ const PACKED_AT_ONCE: usize = 64;
 /// More objects than this don't stay as they are, and don't wait for a quiet time: few enough that what is written and soon
 /// written again goes round in a processor's cache.
 const MOST_FRESH: usize = 1 << 10;
+/// After a failure nothing is tried for so long; after each further one twice as long, up to the longest.
+const PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Where so many write at once, more come soon.
 const CROWD: usize = 8;
 /// The next transaction waits for those, as long as the last one took, but not longer than this: fewer transactions are less work.
@@ -57,6 +60,22 @@ pub(super) struct Writer {
     tidy_at: Option<Instant>,
     /// How often writing began to fail, or to succeed again: odd while it fails.
     turns: watch::Sender<u64>,
+    trouble: Option<Trouble>,
+    /// What was made visible though its writers had been told that it failed: whether it follows from them is up to others.
+    recovered: Recovered,
+    /// How long nothing is tried after a first failure.
+    pause: Duration,
+}
+
+/// Objects that were written, and whether they were removed.
+pub(super) type Recovered = Arc<Mutex<Vec<(Arc<Stored>, bool)>>>;
+
+/// Why nothing can be written.
+struct Trouble {
+    reason: Arc<str>,
+    /// Until then nothing is tried: all of the file is read and written before something can be.
+    until: Instant,
+    pause: Duration,
 }
 
 impl Writer {
@@ -93,7 +112,15 @@ impl Writer {
             expire_at: None,
             tidy_at: None,
             turns: watch::Sender::new(0),
+            trouble: None,
+            recovered: Recovered::default(),
+            pause: PAUSE,
         }
+    }
+
+    /// Returns where it puts what it has made visible though its writers had been told that it failed.
+    pub(super) fn recovered(&self) -> Recovered {
+        Arc::clone(&self.recovered)
     }
 
     /// Returns how often writing began to fail, or to succeed again: odd while it fails.
@@ -177,22 +204,21 @@ impl Writer {
     /// Does what can be done of a batch of requests, and answers all.
     pub(super) fn serve(&mut self, state: &RwLock<State>, batch: Vec<Request>) {
         if let Err(reason) = self.recover(state) {
-            self.refuse(batch.into_iter().map(|request| request.reply), &reason);
+            refuse(batch.into_iter().map(|request| request.reply), &reason);
             return;
         }
         let (writes, replies) = self.check(state, batch);
         if writes.is_empty() {
+            self.end_trouble();
             return;
         }
         if let Some(disk) = &mut self.disk
             && let Err(reason) = disk.write(&writes)
         {
-            self.refuse(replies, &reason);
+            refuse(replies, &self.begin_trouble(&reason));
             return;
         }
-        if self.is_failing() {
-            self.turns.send_modify(|turns| *turns += 1);
-        }
+        self.end_trouble();
         self.publish(state, writes, replies);
     }
 
@@ -201,24 +227,49 @@ impl Writer {
     }
 
     /// Makes visible what a transaction has written that was taken for failed.
-    fn recover(&mut self, state: &RwLock<State>) -> Result<(), String> {
-        let version = self.version;
-        let recovered = self.disk.as_mut().map(|disk| disk.recover(version));
-        let writes = recovered.transpose()?.unwrap_or_default();
+    fn recover(&mut self, state: &RwLock<State>) -> Result<(), Arc<str>> {
+        if let Some(trouble) = self.trouble.as_ref().filter(|t| Instant::now() < t.until) {
+            return Err(Arc::clone(&trouble.reason));
+        }
+        let Some(disk) = &mut self.disk else { return Ok(()) };
+        let writes = match disk.recover(self.version) {
+            Ok(writes) => writes,
+            Err(reason) => return Err(self.begin_trouble(&reason)),
+        };
         if !writes.is_empty() {
+            let written = writes
+                .iter()
+                .map(|w| (Arc::clone(&w.stored), w.kind == EventKind::Delete));
+            let mut recovered = self.recovered.lock().unwrap_or_else(PoisonError::into_inner);
+            recovered.extend(written);
+            drop(recovered);
             self.publish(state, writes, Vec::new());
         }
         Ok(())
     }
 
-    fn refuse(&self, replies: impl IntoIterator<Item = Reply>, reason: &str) {
+    /// Notes that something could not be written, and returns why.
+    fn begin_trouble(&mut self, reason: &str) -> Arc<str> {
         tracing::error!(error = reason, "cannot write the state");
         if !self.is_failing() {
             self.turns.send_modify(|turns| *turns += 1);
         }
-        let reason: Arc<str> = reason.into();
-        for reply in replies {
-            reply.send(Err(WriteError::Disk(Arc::clone(&reason)))).ok();
+        let before = self.trouble.as_ref();
+        let pause = before.map_or(self.pause, |t| (t.pause * 2).min(LONGEST_PAUSE));
+        let reason = Arc::from(reason);
+        self.trouble = Some(Trouble {
+            reason: Arc::clone(&reason),
+            until: Instant::now() + pause,
+            pause,
+        });
+        reason
+    }
+
+    /// Notes that the state can be written, or could be if somebody wanted to.
+    fn end_trouble(&mut self) {
+        self.trouble = None;
+        if self.is_failing() {
+            self.turns.send_modify(|turns| *turns += 1);
         }
     }
 
@@ -285,6 +336,12 @@ impl Writer {
             replies.push(reply);
         }
         (writes, replies)
+    }
+}
+
+fn refuse(replies: impl IntoIterator<Item = Reply>, reason: &Arc<str>) {
+    for reply in replies {
+        reply.send(Err(WriteError::Disk(Arc::clone(reason)))).ok();
     }
 }
 
@@ -447,7 +504,8 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let file = dir.path().join("state.redb");
             let (mut writer, state) = Writer::open(&file, History::default()).unwrap();
-            let (state, turns) = (RwLock::new(state), writer.turns());
+            writer.pause = Duration::ZERO;
+            let (state, turns, recovered) = (RwLock::new(state), writer.turns(), writer.recovered());
             let mut serve = |names: &[&str]| -> Vec<bool> {
                 let (mut batch, mut answers) = (Vec::new(), Vec::new());
                 for name in names {
@@ -480,6 +538,14 @@ mod tests {
                 _ => assert_eq!(names, ["a", "b", "c", "e"]),
             }
             written_all_the_same += usize::from(names.len() > 2);
+            let recovered = recovered.lock().unwrap();
+            let recovered: Vec<_> = recovered.iter().map(|(s, gone)| (&*s.key.name, *gone)).collect();
+            let expected: &[_] = if names.len() > 2 {
+                &[("b", false), ("c", false)]
+            } else {
+                &[]
+            };
+            assert_eq!(recovered, expected);
             let (before, version) = (seen(&state), state.read().unwrap().version);
             drop(writer);
             let (_writer, state) = Writer::open(&file, History::default()).unwrap();
