@@ -7,13 +7,31 @@ pub(crate) const MAX_DEPTH: usize = 120;
 
 /// Says whether a value has more than `levels` maps and lists in one another.
 pub(crate) fn is_deeper_than(value: &Value, levels: usize) -> bool {
-    let goes_on = |inner: &Value| is_deeper_than(inner, levels - 1);
+    is_deeper_within(value, levels, &mut { usize::MAX }).unwrap_or(true)
+}
+
+/// The same, unless that takes a look at more than `visits` values. What is left of them is left there.
+pub(crate) fn is_deeper_within(value: &Value, levels: usize, visits: &mut usize) -> Option<bool> {
+    *visits = visits.checked_sub(1)?;
     match value {
-        Value::Array(_) | Value::Object(_) if levels == 0 => true,
-        Value::Array(items) => items.iter().any(goes_on),
-        Value::Object(fields) => fields.values().any(goes_on),
-        _ => false,
+        Value::Array(_) | Value::Object(_) if levels == 0 => Some(true),
+        Value::Array(items) => any_deeper(items.iter(), levels - 1, visits),
+        Value::Object(fields) => any_deeper(fields.values(), levels - 1, visits),
+        _ => Some(false),
     }
+}
+
+fn any_deeper<'a>(
+    mut values: impl Iterator<Item = &'a Value>,
+    levels: usize,
+    visits: &mut usize,
+) -> Option<bool> {
+    values
+        .find_map(|value| match is_deeper_within(value, levels, visits) {
+            Some(false) => None,
+            found => Some(found),
+        })
+        .unwrap_or(Some(false))
 }
 
 #[cfg(test)]
@@ -28,5 +46,8 @@ mod tests {
         assert!(is_deeper_than(&json!([]), 0));
         let three = json!({"a": 1, "b": [1, {}]});
         assert!(is_deeper_than(&three, 2) && !is_deeper_than(&three, 3));
+        let mut visits = 7;
+        assert_eq!(is_deeper_within(&three, 3, &mut visits), Some(false));
+        assert_eq!(is_deeper_within(&three, 3, &mut visits), None);
     }
 }
