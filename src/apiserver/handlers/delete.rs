@@ -1,5 +1,7 @@
 //! Removing objects, one or many: preconditions, finalizers, grace. It must not look after dependents.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::super::admission;
@@ -185,7 +187,8 @@ fn adjust_finalizers(info: &ResourceInfo, object: &mut Value, options: &DeleteOp
     if is_first && !wanted.iter().any(|f| f == gc::CRD_CLEANUP) {
         wanted.push(gc::CRD_CLEANUP.to_owned());
     }
-    let same = wanted.len() == had.len() && wanted.iter().all(|f| had.contains(&f.as_str()));
+    let known: HashSet<&str> = had.iter().copied().collect();
+    let same = wanted.len() == had.len() && wanted.iter().all(|f| known.contains(f.as_str()));
     if !same {
         meta::set_finalizers(object, &wanted);
     }
@@ -239,4 +242,29 @@ async fn remove_quietly(
     let error = outcome.err()?;
     tracing::debug!(resource = %stored.key.resource, %name, error = error.message(), "not removed");
     Some(error.code())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::super::builtin::Registry;
+    use super::*;
+
+    #[test]
+    fn finalizers_are_adjusted_however_many_there_are() {
+        let info = Registry::builtin().find("", "v1", "configmaps").expect("served");
+        let many: Vec<String> = (0..100_000).map(|n| format!("a.b/{n}")).collect();
+        let mut object = json!({"metadata": {"finalizers": many}});
+        let (before, began) = (object.clone(), std::time::Instant::now());
+        adjust_finalizers(&info, &mut object, &DeleteOptions::default());
+        assert!(began.elapsed().as_secs() < 5);
+        assert_eq!(object, before);
+        let orphans = DeleteOptions {
+            propagation: Some(Propagation::Orphan),
+            ..DeleteOptions::default()
+        };
+        adjust_finalizers(&info, &mut object, &orphans);
+        assert_eq!(meta::finalizers(&object).last(), Some(&ORPHAN));
+    }
 }
