@@ -246,10 +246,36 @@ async fn remove_quietly(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use serde_json::json;
 
     use super::super::super::builtin::Registry;
+    use super::super::super::store::{Key, WriteError};
     use super::*;
+    use crate::time::SystemClock;
+
+    #[tokio::test]
+    async fn what_nests_deeper_than_new_objects_may_can_be_removed_but_gets_no_deeper() {
+        let server = Server::in_memory(Arc::new(SystemClock));
+        let info = server.registry().find("", "v1", "configmaps").expect("served");
+        let object = |levels: usize| {
+            let data = (2..levels).fold(json!([]), |inner, _| json!([inner]));
+            json!({"metadata": {"name": "a", "namespace": "default", "uid": "u", "finalizers": ["a.b/c"]}, "data": data})
+        };
+        let key = Key::new(&info.storage_group_resource, "default", "a");
+        let put = |expect, levels| server.commit(key.clone(), expect, Change::Put(object(levels)));
+        let refused = put(Expect::Absent, 121).await;
+        assert!(matches!(refused, Err(WriteError::TooDeep)));
+        let old = Change::Put(object(127));
+        let old = server.store().write(key.clone(), Expect::Absent, old).await;
+        let version = old.expect("as older releases did").version;
+        let refused = put(Expect::Version(version), 128).await;
+        assert!(matches!(refused, Err(WriteError::TooDeep)));
+        let options = DeleteOptions::default();
+        let removal = remove(&server, &info, "default", "a", &options, None).await;
+        assert!(matches!(removal, Ok(Removal::Pending(object)) if meta::is_deleting(&object)));
+    }
 
     #[test]
     fn finalizers_are_adjusted_however_many_there_are() {

@@ -2,8 +2,21 @@
 
 use serde_json::Value;
 
-/// Maps and lists that may be in one another. Who reads an object reads it in some more (a list, a review), and may take no more than 127.
-pub(crate) const MAX_DEPTH: usize = 120;
+/// Maps and lists that may be in one another. Nobody reads more back.
+pub(crate) const MAX_DEPTH: usize = 127;
+
+/// The same of what is new: who reads an object reads it in some more (a list, a review). Older releases let in what can just be read.
+pub(crate) const MAX_NEW_DEPTH: usize = 120;
+
+/// Returns how many maps and lists of a value are in one another.
+pub(crate) fn depth(value: &Value) -> usize {
+    let deepest = match value {
+        Value::Array(items) => items.iter().map(depth).max(),
+        Value::Object(fields) => fields.values().map(depth).max(),
+        _ => return 0,
+    };
+    deepest.unwrap_or(0) + 1
+}
 
 /// Says whether a value has more than `levels` maps and lists in one another.
 pub(crate) fn is_deeper_than(value: &Value, levels: usize) -> bool {
@@ -46,6 +59,7 @@ mod tests {
         assert!(is_deeper_than(&json!([]), 0));
         let three = json!({"a": 1, "b": [1, {}]});
         assert!(is_deeper_than(&three, 2) && !is_deeper_than(&three, 3));
+        assert_eq!((depth(&json!(1)), depth(&json!([])), depth(&three)), (0, 1, 3));
         let mut visits = 7;
         assert_eq!(is_deeper_within(&three, 3, &mut visits), Some(false));
         assert_eq!(is_deeper_within(&three, 3, &mut visits), None);

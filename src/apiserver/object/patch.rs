@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::depth::{MAX_DEPTH, is_deeper_within};
+use super::depth::{MAX_NEW_DEPTH, is_deeper_within};
 use super::patch_strategic;
 use crate::apiserver::schema::Structural;
 
@@ -104,11 +104,11 @@ fn check_depth(
     let (Some(value), place) = (put, operation.path()) else {
         return Ok(());
     };
-    let levels = MAX_DEPTH.checked_sub(place.count());
+    let levels = MAX_NEW_DEPTH.checked_sub(place.count());
     let why = match levels.map_or(Some(true), |levels| is_deeper_within(value, levels, visits)) {
         Some(false) => return Ok(()),
         Some(true) => {
-            format!("what is put at {place} would nest the object deeper than {MAX_DEPTH} levels")
+            format!("what is put at {place} would nest the object deeper than {MAX_NEW_DEPTH} levels")
         }
         None => format!("the operations put more than {MOST_VISITED} values into places"),
     };
