@@ -72,6 +72,7 @@ use self::front::limits::InFlight;
 pub use self::front::limits::Limits;
 use self::identity::Authority;
 use self::metrics::Metrics;
+use self::object::depth::{MAX_NEW_DEPTH, depth, is_deeper_than};
 use self::store::{Change, Expect, Key, Store, Stored, WriteError};
 pub use self::store::{FILE as STATE_FILE, History, OpenError};
 use crate::time::Clock;
@@ -311,6 +312,11 @@ impl Server {
         }
         let deleted = matches!(change, Change::Delete(_));
         let before = self.store().get(&key.resource, &key.namespace, &key.name);
+        if let Change::Put(object) = &change
+            && nests_too_deep(object, before.as_deref())
+        {
+            return Err(WriteError::TooDeep);
+        }
         // Handed over here, not in the task: writes happen in the order in which they are asked for.
         let written = self.store().begin(key, expect, change)?;
         let server = self.clone();
@@ -437,4 +443,10 @@ impl Server {
         let value = stored.value(&group_version(&info.group, &info.version), &info.kind);
         Some((info, value))
     }
+}
+
+/// Says whether an object nests deeper than it may. One that was let in by an older release may stay as deep as it is.
+fn nests_too_deep(object: &Value, before: Option<&Stored>) -> bool {
+    let is_deeper = |before: &Stored| depth(object) > depth(&before.value("", ""));
+    is_deeper_than(object, MAX_NEW_DEPTH) && before.is_none_or(is_deeper)
 }

@@ -18,6 +18,7 @@ use super::front::{Peer, gzip, limits};
 use super::handlers::{self, Call, ListOptions, Query};
 use super::path::{self, ResourcePath, Target};
 use super::proto;
+use super::request::RequestInfo;
 use super::schema::go_quote;
 use super::status::{ApiError, json_response};
 use super::{Server, describe, discovery, health, identity, watch};
@@ -190,6 +191,9 @@ async fn resource(
     parts: Parts,
     body: Body,
 ) -> Result<Response, ApiError> {
+    if !is_decided(&visit.what, &path) {
+        return Err(ApiError::no_such_path());
+    }
     let registry = server.registry();
     let Some(info) = registry.find(&path.group, &path.version, &path.resource) else {
         return if registry.in_version(&path.group, &path.version).is_empty() {
@@ -254,6 +258,24 @@ fn body_error(error: &axum::Error) -> ApiError {
         cause = found.source();
     }
     ApiError::plain_500(format!("can't read the body of the request: {error}"))
+}
+
+/// Says whether a path is about the same as what rights were looked for. The two read some paths differently, such as those that begin
+/// with `proxy`, or have a resource called `status`.
+fn is_decided(what: &RequestInfo, path: &ResourcePath) -> bool {
+    // Rights know a namespace as lying in itself.
+    let namespace = if path.resource == "namespaces" && path.namespace.is_empty() {
+        &path.name
+    } else {
+        &path.namespace
+    };
+    // A list may be of one name.
+    let named = path.name.is_empty() || path.name == what.name;
+    named
+        && what.verb != "proxy"
+        && what.namespace == *namespace
+        && (&what.group, &what.version) == (&path.group, &path.version)
+        && (&what.resource, &what.subresource) == (&path.resource, &path.subresource)
 }
 
 /// Says whether a resource can be asked for in this way: by namespace or not, with this subresource.
@@ -341,6 +363,42 @@ async fn dispatch(call: &Arc<Call>, method: &Method) -> Result<Response, ApiErro
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_done_that_rights_were_not_looked_for() {
+        let decided = |uri: &str| {
+            let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
+            let what = RequestInfo::of(&Method::GET, path, query);
+            match path::parse(path) {
+                Target::Resource(path) => is_decided(&what, &path),
+                other => panic!("{uri}: {other:?}"),
+            }
+        };
+        for uri in [
+            "/api/v1/pods?fieldSelector=metadata.name%3Da",
+            "/api/v1/namespaces",
+            "/api/v1/namespaces?fieldSelector=metadata.name%3Da",
+            "/api/v1/namespaces/x",
+            "/api/v1/namespaces/x/finalize",
+            "/api/v1/namespaces/x/pods/p/log",
+            "/api/v1/watch/namespaces/x",
+            "/api/v1/watch/namespaces/x/pods/p",
+            "/apis/g/v1/namespaces/x/namespaces/y/status",
+            "/apis/g/v1/proxy",
+        ] {
+            assert!(decided(uri), "{uri}");
+        }
+        for uri in [
+            "/apis/g/v1/proxy/foo",
+            "/apis/g/v1/proxy/proxy/foo",
+            "/apis/g/v1/namespaces/x/status/foo",
+            "/apis/g/v1/namespaces/x/finalize/foo/status",
+            "/apis/g/v1/watch/namespaces/x/status/foo",
+            "/api/v1/pods/p/log/more",
+        ] {
+            assert!(!decided(uri), "{uri}");
+        }
+    }
 
     #[test]
     fn where_a_client_reaches_the_server_stands_in_one_of_two_places() {

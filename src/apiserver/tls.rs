@@ -377,9 +377,15 @@ pub(super) fn write(path: &Path, text: &str, mode: u32) -> Result<(), TlsError> 
         path: path.to_owned(),
         source,
     };
-    let beside = path.with_extension(format!("{}.new", std::process::id()));
+    // Each file has its own: what a certificate leaves behind can be read by all, and must never become that of a key.
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".{}.new", std::process::id()));
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
     let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    options.write(true).create_new(true);
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt as _;
@@ -444,6 +450,23 @@ mod tests {
         for key in ["ca.key", "server.key", "admin.key"] {
             assert_eq!(mode(&folder.join(key)), 0o600, "{key}");
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_a_crash_left_behind_opens_no_key_to_others() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().expect("folder");
+        let pid = std::process::id();
+        // Both of this release, and those of older ones.
+        for left in [format!("ca.key.{pid}.new"), format!("ca.{pid}.new")] {
+            let left = dir.path().join(left);
+            fs::write(&left, "left").expect("written");
+            fs::set_permissions(&left, fs::Permissions::from_mode(0o644)).expect("set");
+        }
+        TlsMaterial::ensure(dir.path(), &[], moment()).expect("made");
+        let key = fs::metadata(dir.path().join("ca.key")).expect("there");
+        assert_eq!(key.permissions().mode() & 0o777, 0o600);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::super::Server;
-use super::super::builtin::ResourceInfo;
+use super::super::builtin::{Registry, ResourceInfo};
 use super::super::handlers::normalise;
 use super::super::object::meta;
 use super::super::object::patch::{PatchError, json_patch};
@@ -243,7 +243,8 @@ fn decode(attributes: &Attributes<'_>, info: &ResourceInfo, patched: &mut Value)
             found("kind")
         ));
     }
-    if kind == info.kind && group == info.group {
+    let own = (kind == info.kind && group == info.group).then_some(info);
+    if let Some(info) = own.or_else(|| Registry::of_subresource(&group, &kind)) {
         normalise(info, patched)?;
     }
     Ok(())

@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use http::request::Parts;
-use http::{HeaderMap, header};
+use http::{HeaderMap, Uri, header};
 use serde::Serialize;
 
 use super::super::auth::UserInfo;
 use super::super::authorize::Decision;
+use super::super::path;
 use super::super::request::RequestInfo;
 use crate::time::Timestamp;
 
@@ -18,6 +19,26 @@ use crate::time::Timestamp;
 const ID: usize = 64;
 /// Bytes of any other text that comes from a request or an answer.
 const TEXT: usize = 1024;
+/// Bytes of the groups of a user, and of what else is known of him.
+const LIST: usize = 16 * 1024;
+/// Parameters that say what a request does.
+const PARAMETERS: [&str; 15] = [
+    "continue",
+    "dryRun",
+    "fieldManager",
+    "fieldSelector",
+    "fieldValidation",
+    "force",
+    "gracePeriodSeconds",
+    "labelSelector",
+    "limit",
+    "orphanDependents",
+    "propagationPolicy",
+    "resourceVersion",
+    "resourceVersionMatch",
+    "timeoutSeconds",
+    "watch",
+];
 /// Addresses a request says it has come over.
 const SOURCES: usize = 16;
 /// Bytes of a user agent that are kept (kube-apiserver: `maxUserAgentLength`).
@@ -76,11 +97,17 @@ struct User {
 
 impl From<&UserInfo> for User {
     fn from(user: &UserInfo) -> Self {
+        let mut left = LIST;
+        let extra = user.extra.iter().map_while(|(key, values)| {
+            let key = cut(key, TEXT);
+            left = left.checked_sub(key.len() + 1)?;
+            Some((key, cut_list(values, &mut left)))
+        });
         Self {
-            username: user.name.clone(),
-            uid: user.uid.clone(),
-            groups: user.groups.clone(),
-            extra: user.extra.clone(),
+            username: cut(&user.name, TEXT),
+            uid: cut(&user.uid, TEXT),
+            groups: cut_list(&user.groups, &mut { LIST }),
+            extra: extra.collect(),
         }
     }
 }
@@ -139,14 +166,13 @@ impl Event {
             api_version: cut(&what.version, TEXT),
             subresource: cut(&what.subresource, TEXT),
         });
-        let uri = parts.uri.path_and_query();
         Self {
             kind: "Event",
             api_version: "audit.k8s.io/v1",
             level: "Metadata",
             id: cut(id, ID),
             stage: Stage::ResponseComplete,
-            uri: uri.map_or_else(String::new, |uri| cut(uri.as_str(), TEXT)),
+            uri: uri(&parts.uri),
             verb: cut(&what.verb, TEXT),
             user: User::default(),
             impersonated_user: None,
@@ -176,7 +202,7 @@ impl Event {
         self.annotations
             .insert("authorization.k8s.io/decision", word.to_owned());
         self.annotations
-            .insert("authorization.k8s.io/reason", decision.reason.clone());
+            .insert("authorization.k8s.io/reason", cut(&decision.reason, TEXT));
     }
 
     /// Notes what a new object is called, which its path does not say.
@@ -231,6 +257,40 @@ fn cut(text: &str, most: usize) -> String {
         end -= 1;
     }
     text[..end].to_owned()
+}
+
+/// Returns the first texts of a list, each cut, that are no longer than `left` together, and takes them off that.
+fn cut_list(list: &[String], left: &mut usize) -> Vec<String> {
+    let texts = list.iter().map_while(|text| {
+        let text = cut(text, TEXT);
+        *left = left.checked_sub(text.len() + 1)?;
+        Some(text)
+    });
+    texts.collect()
+}
+
+/// Returns what was asked for. Of what is long the path and the parameters that say what a request does are kept, each cut: whatever is put
+/// before those, it does not hide them.
+fn uri(uri: &Uri) -> String {
+    let Some(whole) = uri.path_and_query() else {
+        return String::new();
+    };
+    if whole.as_str().len() <= TEXT {
+        return whole.as_str().to_owned();
+    }
+    let (mut text, mut mark) = (cut(whole.path(), TEXT), '?');
+    let mut wanted = PARAMETERS.to_vec();
+    for pair in whole.query().unwrap_or_default().split('&') {
+        let key = path::percent_decode(pair.split('=').next().unwrap_or_default());
+        // Of those that are there twice the first counts.
+        if let Some(at) = wanted.iter().position(|name| *name == key) {
+            wanted.swap_remove(at);
+            text.push(mark);
+            text.push_str(&cut(pair, TEXT));
+            mark = '&';
+        }
+    }
+    text
 }
 
 fn micros(moment: Timestamp) -> String {
@@ -347,6 +407,37 @@ mod tests {
         assert_eq!(cut(&long, ID + 1).len(), ID);
         let size = serde_json::to_vec(&event).unwrap().len();
         assert!(size < 6 * TEXT, "{size}");
+    }
+
+    #[test]
+    fn nothing_hides_the_parameters_that_say_what_a_request_does() {
+        let junk = "x".repeat(5000);
+        let asked = format!(
+            "/api/v1/pods?a={junk}&%6CabelSelector=a%3Db&b={junk}&dryRun=All&labelSelector=other&continue={junk}"
+        );
+        let uri = event(&asked, &[]).uri;
+        let (known, long) = uri.split_at("/api/v1/pods?%6CabelSelector=a%3Db&dryRun=All&".len());
+        assert_eq!(known, "/api/v1/pods?%6CabelSelector=a%3Db&dryRun=All&");
+        assert!(long.starts_with("continue=xxx") && long.len() == TEXT, "{long}");
+    }
+
+    #[test]
+    fn users_are_cut_as_all_that_clients_send() {
+        let long = "ä".repeat(TEXT);
+        let groups = (0..1000).map(|n| format!("{n}{long}"));
+        let mut user = UserInfo::new(&long, &long, groups.collect());
+        let extra = (0..1000).map(|n| (format!("{n}{long}"), vec![long.clone(); 10]));
+        user.extra = extra.collect();
+        let mut event = event("/api", &[]);
+        event.asked_by(&user);
+        event.acts_as(&user);
+        event.decided(&Decision {
+            allowed: true,
+            reason: long,
+        });
+        let size = serde_json::to_vec(&event).unwrap().len();
+        assert!(size < 5 * LIST, "{size}");
+        assert!(event.user.groups.len() > 10 && event.user.extra.len() > 1);
     }
 
     #[test]

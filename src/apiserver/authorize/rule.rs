@@ -1,7 +1,7 @@
 //! One rule of a role: what it allows, and whether others together cover it, as kube-apiserver decides (its packages
 //! `apis/rbac/v1` and `component-helpers/auth/rbac/validation`). It must not know who has the rule.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde_json::{Value, json};
 
@@ -10,8 +10,12 @@ use super::super::schema::go_quote;
 
 /// Parts of rules that are looked at for one write.
 const MOST_PARTS: usize = 100_000;
-/// Parts times rules that are compared with them.
+/// Bytes of their texts, which each part has for itself.
+const MOST_BYTES: usize = 16 << 20;
+/// Parts times what they are compared with.
 const MOST_COMPARISONS: usize = 20_000_000;
+/// Bytes of parts times what they are compared with.
+const MOST_COMPARED: usize = 2 << 30;
 
 /// A rule. Either groups and resources are there, or paths.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -127,6 +131,32 @@ impl Rule {
             .saturating_mul(self.verbs.len())
     }
 
+    /// How many bytes of texts those parts have together.
+    fn bytes(&self) -> usize {
+        let of_parts = |lists: &[&[String]]| {
+            let parts = lists.iter().map(|list| list.len()).fold(1, usize::saturating_mul);
+            let of_list = |list: &&[String]| {
+                let length: usize = list.iter().map(String::len).sum();
+                length.saturating_mul(parts / list.len().max(1))
+            };
+            lists.iter().map(of_list).fold(0, usize::saturating_add)
+        };
+        let any = [String::new()];
+        let names = if self.names.is_empty() {
+            &any
+        } else {
+            &self.names[..]
+        };
+        let things = of_parts(&[&self.groups, &self.resources, names, &self.verbs]);
+        things.saturating_add(of_parts(&[&self.paths, &self.verbs]))
+    }
+
+    /// What is before the star of paths that end in one.
+    fn prefixes(&self) -> impl Iterator<Item = &str> {
+        let starred = self.paths.iter().filter(|path| path.ends_with('*'));
+        starred.map(|path| path.trim_end_matches('*'))
+    }
+
     /// Says whether the rule is about all objects of one resource, or one object.
     fn is_simple(&self) -> bool {
         self.groups.len() == 1 && self.resources.len() == 1 && self.names.len() <= 1 && self.paths.is_empty()
@@ -176,21 +206,22 @@ struct Allowed<'a> {
     resources: HashSet<&'a str>,
     names: HashSet<&'a str>,
     paths: HashSet<&'a str>,
-    /// What is before the star of paths that end in one.
+    /// What is before the star of paths that end in one, and how long that can be.
     prefixes: HashSet<&'a str>,
+    prefix_lengths: BTreeSet<usize>,
 }
 
 impl<'a> From<&'a Rule> for Allowed<'a> {
     fn from(rule: &'a Rule) -> Self {
         let set = |list: &'a [String]| list.iter().map(String::as_str).collect();
-        let starred = rule.paths.iter().filter(|path| path.ends_with('*'));
         Self {
             verbs: set(&rule.verbs),
             groups: set(&rule.groups),
             resources: set(&rule.resources),
             names: set(&rule.names),
             paths: set(&rule.paths),
-            prefixes: starred.map(|path| path.trim_end_matches('*')).collect(),
+            prefixes: rule.prefixes().collect(),
+            prefix_lengths: rule.prefixes().map(str::len).collect(),
         }
     }
 }
@@ -218,17 +249,24 @@ impl Allowed<'_> {
 
     /// Whether a path is there, or a beginning of it with a star.
     fn has_path(&self, wanted: &str) -> bool {
-        let ends = wanted.char_indices().map(|(at, _)| at).chain([wanted.len()]);
-        self.paths.contains(wanted)
-            || (!self.prefixes.is_empty()
-                && ends.into_iter().any(|end| self.prefixes.contains(&wanted[..end])))
+        let mut begins = self.prefix_lengths.iter().map_while(|&end| {
+            // Where this is in the midst of a letter, longer ones still may fit.
+            (end <= wanted.len()).then(|| wanted.get(..end).unwrap_or(wanted))
+        });
+        self.paths.contains(wanted) || begins.any(|begin| self.prefixes.contains(begin))
     }
 }
 
 /// Says whether what it takes to find out what is missing is within bounds: lists of rules are multiplied with each other.
 pub(crate) fn is_comparable(own: &[Rule], wanted: &[Rule]) -> bool {
-    let parts = wanted.iter().map(Rule::size).fold(0, usize::saturating_add);
-    parts <= MOST_PARTS && parts.saturating_mul(own.len()) <= MOST_COMPARISONS
+    let sum = |of: fn(&Rule) -> usize| wanted.iter().map(of).fold(0, usize::saturating_add);
+    let (parts, bytes) = (sum(Rule::size), sum(Rule::bytes));
+    // Each beginning of a path is looked for on its own.
+    let sought: usize = own.iter().map(|rule| 1 + rule.prefixes().count()).sum();
+    parts <= MOST_PARTS
+        && bytes <= MOST_BYTES
+        && parts.saturating_mul(sought) <= MOST_COMPARISONS
+        && bytes.saturating_mul(sought) <= MOST_COMPARED
 }
 
 /// Returns what of `wanted` the rules in `own` do not allow, rules about one resource put together.
@@ -328,6 +366,45 @@ mod tests {
         let long = std::slice::from_ref(&long);
         assert!(is_comparable(long, long));
         assert!(missing(long, long).is_empty());
+    }
+
+    #[test]
+    fn long_texts_are_not_multiplied_either() {
+        let verbs: Vec<String> = (0..1000).map(|n| format!("v{n}")).collect();
+        let of = |length: usize| Rule {
+            verbs: verbs.clone(),
+            paths: vec!["/".repeat(length)],
+            ..Rule::default()
+        };
+        let long = of(1 << 20);
+        assert!(!is_comparable(&[], std::slice::from_ref(&long)));
+        let short = of(100);
+        let in_parts: usize = short.parts().iter().map(Rule::bytes).sum();
+        assert_eq!(short.bytes(), in_parts);
+        assert!(is_comparable(&[], std::slice::from_ref(&short)));
+        // As many beginnings as rules.
+        let starred = Rule {
+            paths: (0..100_000).map(|n| format!("/{n}*")).collect(),
+            ..Rule::default()
+        };
+        assert!(!is_comparable(&[starred], &[short]));
+    }
+
+    #[test]
+    fn a_long_path_is_read_once_for_each_length_of_a_beginning() {
+        let own = [rule(&["get"], &[], &[], &[], &["/a*", "/é/*", "/no/*"])];
+        let path = |path: &str| rule(&["get"], &[], &[], &[], &[path]);
+        let length = 2 << 20;
+        let wanted = [path(&("/b".to_owned() + &"x".repeat(length)))];
+        let began = std::time::Instant::now();
+        assert_eq!(missing(&own, &wanted).len(), 1);
+        assert!(began.elapsed().as_secs() < 5);
+        for covered in ["/a", "/a/b", "/é/", "/é/b"] {
+            assert!(missing(&own, &[path(covered)]).is_empty(), "{covered}");
+        }
+        for other in ["/", "/é", "/éé", "/n", "/nö"] {
+            assert_eq!(missing(&own, &[path(other)]).len(), 1, "{other}");
+        }
     }
 
     #[test]

@@ -43,6 +43,13 @@ impl Registry {
         SCALE.get_or_init(kinds::scale)
     }
 
+    /// Returns what is known of a kind that comes to a subresource alone, and is read as the objects themselves are.
+    pub(crate) fn of_subresource(group: &str, kind: &str) -> Option<&'static ResourceInfo> {
+        [Self::token_request(), Self::scale()]
+            .into_iter()
+            .find(|info| info.group == group && info.kind == kind)
+    }
+
     fn from_resources(mut resources: Vec<Arc<ResourceInfo>>) -> Self {
         resources.sort_by(|a, b| (&a.group, &a.version, &a.plural).cmp(&(&b.group, &b.version, &b.plural)));
         Self {

@@ -1,5 +1,7 @@
 //! Removing objects, one or many: preconditions, finalizers, grace. It must not look after dependents.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::super::admission;
@@ -185,7 +187,8 @@ fn adjust_finalizers(info: &ResourceInfo, object: &mut Value, options: &DeleteOp
     if is_first && !wanted.iter().any(|f| f == gc::CRD_CLEANUP) {
         wanted.push(gc::CRD_CLEANUP.to_owned());
     }
-    let same = wanted.len() == had.len() && wanted.iter().all(|f| had.contains(&f.as_str()));
+    let known: HashSet<&str> = had.iter().copied().collect();
+    let same = wanted.len() == had.len() && wanted.iter().all(|f| known.contains(f.as_str()));
     if !same {
         meta::set_finalizers(object, &wanted);
     }
@@ -239,4 +242,55 @@ async fn remove_quietly(
     let error = outcome.err()?;
     tracing::debug!(resource = %stored.key.resource, %name, error = error.message(), "not removed");
     Some(error.code())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::super::super::builtin::Registry;
+    use super::super::super::store::{Key, WriteError};
+    use super::*;
+    use crate::time::SystemClock;
+
+    #[tokio::test]
+    async fn what_nests_deeper_than_new_objects_may_can_be_removed_but_gets_no_deeper() {
+        let server = Server::in_memory(Arc::new(SystemClock));
+        let info = server.registry().find("", "v1", "configmaps").expect("served");
+        let object = |levels: usize| {
+            let data = (2..levels).fold(json!([]), |inner, _| json!([inner]));
+            json!({"metadata": {"name": "a", "namespace": "default", "uid": "u", "finalizers": ["a.b/c"]}, "data": data})
+        };
+        let key = Key::new(&info.storage_group_resource, "default", "a");
+        let put = |expect, levels| server.commit(key.clone(), expect, Change::Put(object(levels)));
+        let refused = put(Expect::Absent, 121).await;
+        assert!(matches!(refused, Err(WriteError::TooDeep)));
+        let old = Change::Put(object(127));
+        let old = server.store().write(key.clone(), Expect::Absent, old).await;
+        let version = old.expect("as older releases did").version;
+        let refused = put(Expect::Version(version), 128).await;
+        assert!(matches!(refused, Err(WriteError::TooDeep)));
+        let options = DeleteOptions::default();
+        let removal = remove(&server, &info, "default", "a", &options, None).await;
+        assert!(matches!(removal, Ok(Removal::Pending(object)) if meta::is_deleting(&object)));
+    }
+
+    #[test]
+    fn finalizers_are_adjusted_however_many_there_are() {
+        let info = Registry::builtin().find("", "v1", "configmaps").expect("served");
+        let many: Vec<String> = (0..100_000).map(|n| format!("a.b/{n}")).collect();
+        let mut object = json!({"metadata": {"finalizers": many}});
+        let (before, began) = (object.clone(), std::time::Instant::now());
+        adjust_finalizers(&info, &mut object, &DeleteOptions::default());
+        assert!(began.elapsed().as_secs() < 5);
+        assert_eq!(object, before);
+        let orphans = DeleteOptions {
+            propagation: Some(Propagation::Orphan),
+            ..DeleteOptions::default()
+        };
+        adjust_finalizers(&info, &mut object, &orphans);
+        assert_eq!(meta::finalizers(&object).last(), Some(&ORPHAN));
+    }
 }

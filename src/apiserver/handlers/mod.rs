@@ -35,6 +35,7 @@ pub(crate) use self::write::{SIGNING_REQUESTS, create, update};
 use super::Server;
 use super::auth::{Tokens, UserInfo};
 use super::builtin::ResourceInfo;
+use super::object::depth::MAX_NEW_DEPTH;
 use super::path::ResourcePath;
 use super::proto;
 use super::status::ApiError;
@@ -162,7 +163,9 @@ pub(crate) fn write_error(error: WriteError) -> Result<(), ApiError> {
     match error {
         WriteError::Conflict => Ok(()),
         WriteError::Disk(reason) => Err(ApiError::internal(&format!("cannot write the state: {reason}"))),
-        WriteError::TooDeep => Err(ApiError::bad_request(error.to_string())),
+        WriteError::TooDeep => Err(ApiError::bad_request(format!(
+            "the object nests deeper than {MAX_NEW_DEPTH} levels"
+        ))),
         WriteError::Closed => Err(ApiError::unavailable("the server is shutting down")),
     }
 }

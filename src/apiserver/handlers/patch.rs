@@ -69,14 +69,8 @@ fn read_applied(body: &[u8]) -> Result<Value, crate::yaml::YamlError> {
     crate::yaml::from_str(std::str::from_utf8(body).unwrap_or_default())
 }
 
-/// Server-side apply. Returns the merged object.
-fn apply(
-    call: &Call,
-    target: Target,
-    options: &WriteOptions,
-    live: Option<&Value>,
-) -> Result<Value, ApiError> {
-    let info = &call.info;
+/// Reads what is applied to an object of a kind, which need not be that of the path.
+pub(super) fn applied(call: &Call, info: &ResourceInfo) -> Result<Value, ApiError> {
     let applied =
         read_applied(&call.body).map_err(|e| ApiError::bad_request(format!("error decoding YAML: {e}")))?;
     if !applied.is_object() {
@@ -85,6 +79,42 @@ fn apply(
         ));
     }
     check_applied(info, &applied)?;
+    Ok(applied)
+}
+
+/// Merges what is applied into an object and reads what comes out.
+pub(super) fn merge(
+    call: &Call,
+    info: &ResourceInfo,
+    options: &WriteOptions,
+    manager: &Manager<'_>,
+    reset: &[&[&str]],
+    live: Option<&Value>,
+    applied: &Value,
+) -> Result<Value, ApiError> {
+    let now = call.server.now();
+    let mut new = ssa::apply(live, applied, manager, info.schema(), options.force, reset, now)
+        .map_err(|e| ssa_error(&e))?;
+    let unknown = body::normalise(info, &mut new).map_err(|why| {
+        let kind = format!("{}/{}, Kind={}", info.group, info.version, info.kind);
+        ApiError::plain_500(format!(
+            "failed to convert new object ({}; {kind}) to proper version: unable to convert unstructured object to {kind}: error decoding from json: {why}",
+            full_name(applied)
+        ))
+    })?;
+    call.warn(body::unknown_fields(&unknown, options.validation).map_err(ApiError::bad_request)?);
+    Ok(new)
+}
+
+/// Server-side apply. Returns the merged object.
+fn apply(
+    call: &Call,
+    target: Target,
+    options: &WriteOptions,
+    live: Option<&Value>,
+) -> Result<Value, ApiError> {
+    let info = &*call.info;
+    let applied = applied(call, info)?;
     if live.is_none() {
         check_new(call, &applied)?;
     }
@@ -97,25 +127,7 @@ fn apply(
     };
     let reset = info.reset_fields(target.part);
     let reset: Vec<&[&str]> = reset.iter().map(Vec::as_slice).collect();
-    let now = call.server.now();
-    let mut new = ssa::apply(
-        live,
-        &applied,
-        &manager,
-        info.schema(),
-        options.force,
-        &reset,
-        now,
-    )
-    .map_err(|e| ssa_error(&e))?;
-    let unknown = body::normalise(info, &mut new).map_err(|why| {
-        let kind = format!("{}/{}, Kind={}", info.group, info.version, info.kind);
-        ApiError::plain_500(format!(
-            "failed to convert new object ({}; {kind}) to proper version: unable to convert unstructured object to {kind}: error decoding from json: {why}",
-            full_name(&applied)
-        ))
-    })?;
-    call.warn(body::unknown_fields(&unknown, options.validation).map_err(ApiError::bad_request)?);
+    let mut new = merge(call, info, options, &manager, &reset, live, &applied)?;
     if info.custom {
         keep_empty_maps(&applied, live, &mut new);
     }
@@ -195,7 +207,7 @@ fn check_new(call: &Call, applied: &Value) -> Result<(), ApiError> {
 }
 
 /// Says why an apply was refused.
-pub(crate) fn ssa_error(error: &SsaError) -> ApiError {
+fn ssa_error(error: &SsaError) -> ApiError {
     match error {
         SsaError::Conflicts(conflicts) => {
             let causes = conflicts.iter().map(|c| (c.message(), c.field.clone())).collect();
@@ -208,7 +220,19 @@ pub(crate) fn ssa_error(error: &SsaError) -> ApiError {
 
 /// The other kinds of patch. Returns the patched object.
 fn modify(call: &Call, target: Target, options: &WriteOptions, live: &Value) -> Result<Value, ApiError> {
-    let info = &call.info;
+    let mut new = modified(call, &call.info, options, live)?;
+    check_name(call, &mut new)?;
+    track(call, target, &options.manager, Some(live), &mut new);
+    Ok(new)
+}
+
+/// Applies the request's patch to an object of a kind, which need not be that of the path, and reads what comes out.
+pub(super) fn modified(
+    call: &Call,
+    info: &ResourceInfo,
+    options: &WriteOptions,
+    live: &Value,
+) -> Result<Value, ApiError> {
     let mut new = patched(call, live, info.schema())?;
     let mismatch = (!info.custom).then(|| type_mismatch(info, &new)).flatten();
     if let Some(why) = mismatch {
@@ -222,8 +246,6 @@ fn modify(call: &Call, target: Target, options: &WriteOptions, live: &Value) -> 
     let unknown = body::normalise(info, &mut new).map_err(|why| bad(&why))?;
     let warnings = body::unknown_fields(&unknown, options.validation);
     call.warn(warnings.map_err(|why| bad(&why))?);
-    check_name(call, &mut new)?;
-    track(call, target, &options.manager, Some(live), &mut new);
     Ok(new)
 }
 
@@ -251,7 +273,7 @@ fn type_mismatch(info: &ResourceInfo, new: &Value) -> Option<String> {
 }
 
 /// Applies the request's patch to a document.
-pub(crate) fn patched(
+fn patched(
     call: &Call,
     document: &Value,
     schema: &super::super::schema::Structural,

@@ -8,7 +8,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::super::builtin::{Registry, ResourceInfo, ScalePaths};
-use super::super::object::{go_text, meta};
+use super::super::object::meta;
 use super::super::schema::FieldError;
 use super::super::ssa::{self, Manager};
 use super::super::status::{ApiError, json_response};
@@ -179,44 +179,30 @@ fn change(
     sent: Option<&Value>,
     live: &Value,
 ) -> Result<Value, ApiError> {
-    let (info, schema, places) = (&*call.info, Registry::scale().schema(), places(call));
-    let shown = show(info, paths, live)?;
+    let (info, own, places) = (&*call.info, Registry::scale(), places(call));
+    let mut owned = show(info, paths, live)?;
     let name = call.manager(&options.manager);
     let manager = Manager {
         name: &name,
         api_version: VERSION,
         subresource: "scale",
     };
-    let now = call.server.now();
-    let mut owned = shown.clone();
     let managers = shown_managers(&places, live);
     if !managers.is_empty() {
         meta::of_mut(&mut owned).insert("managedFields".to_owned(), managers.into());
     }
-    let mut wanted = match kind {
-        WriteKind::Apply => {
-            let text = std::str::from_utf8(&call.body).unwrap_or_default();
-            let applied: Value = crate::yaml::from_str(text)
-                .map_err(|e| ApiError::bad_request(format!("error decoding YAML: {e}")))?;
-            ssa::apply(
-                Some(&owned),
-                &applied,
-                &manager,
-                schema,
-                options.force,
-                &[&["status"]],
-                now,
-            )
-            .map_err(|e| patch::ssa_error(&e))?
+    let reset: &[&[&str]] = &[&["status"]];
+    let mut wanted = match (kind, sent) {
+        (WriteKind::Apply, _) => {
+            let applied = patch::applied(call, own)?;
+            patch::merge(call, own, options, &manager, reset, Some(&owned), &applied)?
         }
-        _ => match sent {
-            Some(sent) => sent.clone(),
-            None => patch::patched(call, &owned, schema)?,
-        },
+        (_, Some(sent)) => sent.clone(),
+        (_, None) => patch::modified(call, own, options, &owned)?,
     };
     check_name(call, &mut wanted)?;
     check_uid(call, &wanted, live)?;
-    let replicas = checked_replicas(&wanted)?;
+    let replicas = replicas_of(&wanted);
     if replicas < 0 && !info.custom {
         let error = FieldError::invalid("spec.replicas", replicas, "must be greater than or equal to 0");
         return Err(ApiError::invalid_kind(
@@ -227,7 +213,8 @@ fn change(
         ));
     }
     if kind != WriteKind::Apply {
-        ssa::track_update(Some(&owned), &mut wanted, &manager, schema, &[&["status"]], now);
+        let now = call.server.now();
+        ssa::track_update(Some(&owned), &mut wanted, &manager, own.schema(), reset, now);
     }
     let mut new = live.clone();
     put(&mut new, &paths.spec_replicas, replicas.into());
@@ -265,25 +252,12 @@ fn keep_managers(info: &ResourceInfo, places: &[Place], new: &mut Value, wanted:
     meta::of_mut(new).insert("managedFields".to_owned(), Value::Array(merged));
 }
 
-/// Returns the replicas of a `Scale` that a client made.
-pub(super) fn checked_replicas(scale: &Value) -> Result<i64, ApiError> {
-    let bad = |why: String| {
-        let error = FieldError::invalid("patch", go_text::json(scale), why);
-        Err(ApiError::invalid_kind("", "", "", &[error]))
-    };
-    match scale.pointer("/spec/replicas") {
-        None | Some(Value::Null) => Ok(0),
-        Some(value) => match value.as_i64() {
-            Some(replicas) if i32::try_from(replicas).is_ok() => Ok(replicas),
-            Some(replicas) => bad(format!(
-                "json: cannot unmarshal number {replicas} into Go struct field ScaleSpec.spec.replicas of type int32"
-            )),
-            None => bad(format!(
-                "json: cannot unmarshal {} into Go struct field ScaleSpec.spec.replicas of type int32",
-                body::go_type(value)
-            )),
-        },
-    }
+/// Returns the replicas of a `Scale` that has been read.
+pub(super) fn replicas_of(scale: &Value) -> i64 {
+    scale
+        .pointer("/spec/replicas")
+        .and_then(Value::as_i64)
+        .unwrap_or(0)
 }
 
 pub(super) fn put(object: &mut Value, path: &str, value: Value) {

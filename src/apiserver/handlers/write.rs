@@ -525,7 +525,7 @@ impl<'a> Subject<'a> {
                     scale::put(
                         &mut new,
                         &paths.spec_replicas,
-                        scale::checked_replicas(&changed)?.into(),
+                        scale::replicas_of(&changed).into(),
                     );
                 }
                 Ok(new)

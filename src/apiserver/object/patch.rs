@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::depth::{MAX_DEPTH, is_deeper_than};
+use super::depth::{MAX_NEW_DEPTH, is_deeper_within};
 use super::patch_strategic;
 use crate::apiserver::schema::Structural;
 
@@ -12,6 +12,9 @@ pub const MAX_OPERATIONS: usize = 10_000;
 
 /// How many bytes of JSON the copies of a JSON patch may add together.
 pub const MAX_COPIED: usize = 3 << 20;
+
+/// How many values the operations of a JSON patch may look at to see how deep they are: each may move nearly all of an object.
+const MOST_VISITED: usize = 4_000_000;
 
 /// Why a patch was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -50,7 +53,7 @@ pub fn json_patch(target: &Value, patch: &Value) -> Result<Value, PatchError> {
         return Err(undecodable(operation, "handlers.jsonPatchOp"));
     }
     let mut object = target.clone();
-    let mut copied = 0;
+    let (mut copied, mut visits) = (0, MOST_VISITED);
     for operation in operations {
         let mut operation: json_patch::PatchOperation = serde_json::from_value(operation.clone())
             .map_err(|error| PatchError::Unprocessable(format!("operation {operation}: {error}")))?;
@@ -65,11 +68,7 @@ pub fn json_patch(target: &Value, patch: &Value) -> Result<Value, PatchError> {
             let (at, value) = (replace.path.clone(), replace.value.clone());
             operation = json_patch::PatchOperation::Add(json_patch::AddOperation { path: at, value });
         }
-        if is_too_deep(&operation, &object) {
-            let place = operation.path();
-            let why = format!("what is put at {place} would nest the object deeper than {MAX_DEPTH} levels");
-            return Err(PatchError::Unprocessable(why));
-        }
+        check_depth(&operation, &object, &mut visits)?;
         if let json_patch::PatchOperation::Copy(copy) = &operation
             && let Ok(value) = copy.from.resolve(&object)
         {
@@ -87,9 +86,13 @@ pub fn json_patch(target: &Value, patch: &Value) -> Result<Value, PatchError> {
     Ok(object)
 }
 
-/// Says whether an operation puts something too deep into an object. A few copies of an object into itself would make it deeper than
-/// any stack.
-fn is_too_deep(operation: &json_patch::PatchOperation, object: &Value) -> bool {
+/// Refuses an operation that puts something too deep into an object: a few copies of an object into itself would make it deeper than any
+/// stack. `visits` is how many values may still be looked at.
+fn check_depth(
+    operation: &json_patch::PatchOperation,
+    object: &Value,
+    visits: &mut usize,
+) -> Result<(), PatchError> {
     use json_patch::PatchOperation as Op;
     let put = match operation {
         Op::Add(add) => Some(&add.value),
@@ -98,8 +101,18 @@ fn is_too_deep(operation: &json_patch::PatchOperation, object: &Value) -> bool {
         Op::Move(moved) => moved.from.resolve(object).ok(),
         Op::Remove(_) | Op::Test(_) => None,
     };
-    let left = MAX_DEPTH.checked_sub(operation.path().count());
-    put.is_some_and(|value| left.is_none_or(|levels| is_deeper_than(value, levels)))
+    let (Some(value), place) = (put, operation.path()) else {
+        return Ok(());
+    };
+    let levels = MAX_NEW_DEPTH.checked_sub(place.count());
+    let why = match levels.map_or(Some(true), |levels| is_deeper_within(value, levels, visits)) {
+        Some(false) => return Ok(()),
+        Some(true) => {
+            format!("what is put at {place} would nest the object deeper than {MAX_NEW_DEPTH} levels")
+        }
+        None => format!("the operations put more than {MOST_VISITED} values into places"),
+    };
+    Err(PatchError::Unprocessable(why))
 }
 
 /// Applies a merge patch (RFC 7386) and returns the patched object.
@@ -204,6 +217,23 @@ mod tests {
             assert!(json_patch(&target, &patch(beside)).is_ok(), "{op}");
             assert!(json_patch(&target, &patch(below)).is_err(), "{op}");
         }
+    }
+
+    #[test]
+    fn moves_of_large_values_end() {
+        let (there, back) = (
+            json!({"op": "move", "from": "/a", "path": "/b"}),
+            json!({"op": "move", "from": "/b", "path": "/a"}),
+        );
+        let patch = |times: usize| Value::Array(vec![[there.clone(), back.clone()]; times].concat());
+        let large = json!({"a": vec![json!([]); 50_000]});
+        assert_eq!(json_patch(&large, &patch(10)), Ok(large.clone()));
+        let refused = json_patch(&large, &patch(50)).unwrap_err();
+        assert!(
+            matches!(&refused, PatchError::Unprocessable(why) if why.contains("more than 4000000 values"))
+        );
+        let small = json!({"a": 1});
+        assert_eq!(json_patch(&small, &patch(MAX_OPERATIONS / 2)), Ok(small.clone()));
     }
 
     #[test]

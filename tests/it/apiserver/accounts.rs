@@ -4,8 +4,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
+use super::hooks::Hook;
 use super::rights::send;
-use super::{Place, eventually};
+use super::{Place, admission, eventually};
 
 const REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 
@@ -349,7 +350,29 @@ async fn a_machine_shows_the_token_that_lies_in_a_secret(place: Place) {
     place.end().await;
 }
 
+/// What a webhook makes of a request is read as what clients send is.
+async fn a_webhook_cannot_make_a_request_for_a_token_that_is_none(place: Place) {
+    let hook = Hook::serve(&[], |review| {
+        let nonsense = json!([{"op": "replace", "path": "/spec", "value": "x"}]);
+        Ok(admission::patched(review, &nonsense))
+    })
+    .await;
+    let rules = json!([{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["serviceaccounts/token"]}]);
+    account(&place).await;
+    let webhook = admission::webhook(&place, "m", &hook.config(), &rules, json!({}));
+    admission::mutating(&place, "m", &[webhook]).await;
+    eventually("the webhook is asked", async || {
+        ask(&place, json!({})).await.0 == 500
+    })
+    .await;
+    let (_, answer) = ask(&place, json!({})).await;
+    let told = answer["message"].as_str().unwrap();
+    assert!(told.contains("cannot unmarshal string"), "{told}");
+    admission::end(&place, &["m"]).await;
+}
+
 super::cases!(; full:
+    a_webhook_cannot_make_a_request_for_a_token_that_is_none,
     a_token_says_whose_it_is_and_for_whom,
     requests_for_tokens_are_checked,
     a_review_tells_who_shows_a_token,

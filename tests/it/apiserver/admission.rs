@@ -36,7 +36,7 @@ fn configmaps(operations: &[&str]) -> Value {
 }
 
 /// A webhook that is asked about the case's own namespace only.
-fn webhook(place: &Place, name: &str, config: &Value, rules: &Value, more: Value) -> Value {
+pub(super) fn webhook(place: &Place, name: &str, config: &Value, rules: &Value, more: Value) -> Value {
     let mut webhook = json!({
         "name": format!("{name}.case.test"), "clientConfig": config, "rules": rules, "sideEffects": "None",
         "admissionReviewVersions": ["v1"], "timeoutSeconds": 20,
@@ -65,7 +65,7 @@ async fn label(place: &Place) {
 }
 
 /// Registers webhooks as one configuration, whose name is the namespace's with `suffix`.
-async fn mutating(place: &Place, suffix: &str, webhooks: &[Value]) {
+pub(super) async fn mutating(place: &Place, suffix: &str, webhooks: &[Value]) {
     label(place).await;
     let object = json!({"metadata": {"name": format!("{}-{suffix}", place.namespace)}, "webhooks": webhooks});
     let object = serde_json::from_value(object).unwrap();
@@ -91,7 +91,7 @@ async fn active<F: Future<Output = bool>>(ask: impl FnMut() -> F) {
 }
 
 /// Removes the configurations of a case.
-async fn end(place: &Place, suffixes: &[&str]) {
+pub(super) async fn end(place: &Place, suffixes: &[&str]) {
     for suffix in suffixes {
         let name = format!("{}-{suffix}", place.namespace);
         let gone = DeleteParams::default();
@@ -111,7 +111,7 @@ fn allowed(review: &Value) -> Value {
     answered(review, json!({"allowed": true}))
 }
 
-fn patched(review: &Value, patch: &Value) -> Value {
+pub(super) fn patched(review: &Value, patch: &Value) -> Value {
     use base64::Engine;
     let patch = base64::engine::general_purpose::STANDARD.encode(patch.to_string());
     answered(

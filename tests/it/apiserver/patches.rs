@@ -9,6 +9,7 @@ use kube::ResourceExt;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
+use super::rights::send;
 use super::{Place, cases, code, configmap, message};
 
 cases! {
@@ -17,6 +18,7 @@ cases! {
     an_apply_makes_what_is_not_there,
     lists_of_a_kind_merge_by_key,
     deployments_scale_and_count_generations,
+    a_scale_that_is_none_scales_nothing,
     status_is_kept_apart,
 }
 
@@ -265,6 +267,45 @@ async fn deployments_scale_and_count_generations(place: Place) {
         ),
         422
     );
+    place.end().await;
+}
+
+async fn a_scale_that_is_none_scales_nothing(place: Place) {
+    let api: Api<Deployment> = place.api();
+    let wanted: Deployment = serde_json::from_value(deployment(2)).unwrap();
+    api.create(&PostParams::default(), &wanted).await.unwrap();
+    let path = format!("/apis/apps/v1/namespaces/{}/deployments/d/scale", place.namespace);
+    let scale = |spec: Value| json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "d"}, "spec": spec});
+    let apply = format!("{path}?fieldManager=m&force=true");
+    let cases = [
+        ("PATCH", &path, json!({"spec": "x"}), 422),
+        ("PATCH", &path, json!({"spec": {"replicas": "1"}}), 422),
+        ("PATCH", &path, json!({"spec": {"replicas": 1_i64 << 40}}), 422),
+        ("PATCH", &path, json!({"kind": "Deployment"}), 422),
+        ("PATCH", &path, json!({"apiVersion": "apps/v1"}), 422),
+        ("APPLY", &apply, scale(json!({"replicas": 1_i64 << 40})), 500),
+        (
+            "APPLY",
+            &apply,
+            json!({"apiVersion": "apps/v1", "kind": "Scale", "spec": {"replicas": 1}}),
+            400,
+        ),
+    ];
+    for (method, path, body, wanted) in cases {
+        let (code, answer) = send(&place.client, &[], method, path, &body).await;
+        assert_eq!(code, wanted, "{method} {body}: {answer}");
+        let left = api.get("d").await.unwrap().spec.unwrap().replicas;
+        assert_eq!(left, Some(2), "{method} {body}: {answer}");
+    }
+    let (code, answer) = send(
+        &place.client,
+        &[],
+        "APPLY",
+        &apply,
+        &scale(json!({"replicas": 3})),
+    )
+    .await;
+    assert_eq!((code, &answer["spec"]["replicas"]), (200, &json!(3)), "{answer}");
     place.end().await;
 }
 
