@@ -2,18 +2,13 @@
 //!
 //! Each object is read, written down as text and let go before the next one is read: no list stands in memory as a tree.
 
-use std::fmt;
-
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use kube::Client;
-use serde::{
-    Deserialize,
-    de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor},
-};
-use serde_json::{Value, value::RawValue};
+use serde::Deserialize;
+use serde_json::Value;
 
 use super::{kinds::MovedKind, object::Object, site::encoded, tasks::aside};
-use crate::api::INFRASTRUCTURE_GROUP;
+use crate::{api::INFRASTRUCTURE_GROUP, json};
 
 /// Objects a page (kubectl: `--chunk-size`).
 const PAGE: usize = 500;
@@ -186,8 +181,7 @@ async fn list(
             nodes,
             texts,
         };
-        let mut text = serde_json::Deserializer::from_str(text);
-        list.deserialize(&mut text).map_err(|e| e.to_string())
+        list.read(text)
     })
     .await
     .map_err(|error| error.of(&kind))
@@ -287,8 +281,28 @@ struct List<'a> {
 }
 
 impl List<'_> {
-    fn take(&mut self, item: &RawValue) -> Result<(), String> {
-        let read = || serde_json::from_str::<Value>(item.get()).map_err(|e| e.to_string());
+    /// Reads a page; says where the next one begins.
+    fn read(mut self, page: &str) -> Result<Option<String>, String> {
+        let told = |e: serde_json::Error| e.to_string();
+        let mut next = None;
+        for field in json::fields(page) {
+            let (key, value) = field.map_err(told)?;
+            match key.as_str() {
+                "metadata" => {
+                    let metadata: Option<ListMeta> = serde_json::from_str(value).map_err(told)?;
+                    next = metadata.unwrap_or_default().next();
+                }
+                // Some servers write an empty list so.
+                "items" if value == "null" => {}
+                "items" => json::items(value).try_for_each(|item| self.take(item.map_err(told)?))?,
+                _ => {}
+            }
+        }
+        Ok(next)
+    }
+
+    fn take(&mut self, item: &str) -> Result<(), String> {
+        let read = || serde_json::from_str::<Value>(item).map_err(|e| e.to_string());
         let picks = self.kind.is_core("Node") && self.nodes == Nodes::Hollow;
         if picks && !is_hollow_node(&read()?) {
             return Ok(());
@@ -299,67 +313,6 @@ impl List<'_> {
         };
         self.objects
             .push(object.map_err(|e| format!("one of them: {e}"))?);
-        Ok(())
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for List<'_> {
-    /// Where the next page begins.
-    type Value = Option<String>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for List<'_> {
-    type Value = Option<String>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut next = None;
-        while let Some(key) = map.next_key::<String>()? {
-            match key.as_str() {
-                "metadata" => next = map.next_value::<Option<ListMeta>>()?.unwrap_or_default().next(),
-                "items" => map.next_value_seed(Items(&mut self))?,
-                _ => {
-                    let IgnoredAny = map.next_value()?;
-                }
-            }
-        }
-        Ok(next)
-    }
-}
-
-struct Items<'a, 'b>(&'a mut List<'b>);
-
-impl<'de> DeserializeSeed<'de> for Items<'_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Items<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("objects")
-    }
-
-    /// Some servers write an empty list so.
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        while let Some(item) = items.next_element::<&RawValue>()? {
-            self.0.take(item).map_err(serde::de::Error::custom)?;
-        }
         Ok(())
     }
 }
