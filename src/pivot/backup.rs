@@ -242,6 +242,7 @@ impl Restore {
             begun: self.clock.now(),
             ended: None,
             objects: survey.count(),
+            list: 0,
             namespaces,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }

@@ -2,12 +2,11 @@
 
 use std::{collections::HashMap, future::Future, sync::Arc};
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
 use http::Method;
 use serde_json::{Value, json};
 
 use super::{
-    AT_ONCE, MoveError,
+    MoveError,
     copy::PAUSES,
     fencing::Fenced,
     journal::{Entry, Journal, Phase, Side},
@@ -109,36 +108,42 @@ impl Party<'_> {
             .map_err(self.failed("read the journal of a move"))
     }
 
-    /// Writes the journal of a move that begins, unless that of another one stands there.
-    pub(super) async fn begin(self, journal: &Journal) -> Result<(), MoveError> {
-        let standing = self.site.book.begin(journal).await;
-        match standing.map_err(self.failed("write the journal of the move"))? {
-            None => Ok(()),
-            Some(other) => Err(MoveError::Busy {
-                side: self.side,
-                journal: Box::new(other),
-            }),
+    /// Writes the journal of a move that begins, unless that of another one stands there. Returns the one that stands there then, and since
+    /// when.
+    pub(super) async fn begin(self, journal: &Journal) -> Result<(Journal, Timestamp), MoveError> {
+        let begun = self.site.book.begin(journal).await;
+        let (standing, since) = begun.map_err(self.failed("write the journal of the move"))?;
+        if standing.id == journal.id {
+            return Ok((standing, since));
         }
+        Err(MoveError::Busy {
+            side: self.side,
+            journal: Box::new(standing),
+        })
     }
 
-    /// Writes the journal; returns since when it stands there.
-    pub(super) async fn write(self, journal: &Journal) -> Result<Timestamp, MoveError> {
+    /// Writes the journal.
+    pub(super) async fn write(self, journal: &Journal) -> Result<(), MoveError> {
         let written = self.site.book.write(journal).await;
         written.map_err(self.failed("write the journal of the move"))
     }
 
     /// Writes the list of what moves.
     pub(super) async fn list(self, journal: &Journal, entries: &[Entry]) -> Result<(), MoveError> {
-        let written = self.site.book.list(&journal.id, entries).await;
+        let written = self.site.book.list(journal, entries).await;
         written.map_err(self.failed("write the list of what moves"))
+    }
+
+    /// Writes the list of what moves, then the journal, which says that this one counts.
+    pub(super) async fn write_with_list(self, journal: &Journal, entries: &[Entry]) -> Result<(), MoveError> {
+        self.list(journal, entries).await?;
+        self.write(journal).await
     }
 
     /// What a move brings, as far as its list is written.
     pub(super) async fn entries(self, journal: &Journal) -> Result<Vec<Entry>, MoveError> {
-        match self.site.book.entries(journal).await {
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(Vec::new()),
-            other => other.map_err(self.failed("read the list of what moves")),
-        }
+        let read = self.site.book.entries(journal).await;
+        read.map_err(self.failed("read the list of what moves"))
     }
 
     /// Removes the lists of a move, and its journal unless that stays as a record.
@@ -157,33 +162,30 @@ impl Party<'_> {
             // Only a new one says since when it stands there.
             self.close(&old.id, true).await?;
         }
-        self.begin(journal).await?;
-        let since = self.write(journal).await?;
-        let mut namespaces: Vec<&str> = entries.iter().filter_map(|e| e.namespace.as_deref()).collect();
-        namespaces.sort_unstable();
-        namespaces.dedup();
-        let made = stream::iter(namespaces).map(|name| self.make_namespace(name));
-        let made = made.buffer_unordered(AT_ONCE).try_collect::<()>();
-        tokio::try_join!(self.list(journal, entries), made)?;
+        let (standing, since) = self.begin(journal).await?;
+        // Whoever undoes this must find all of it, so what is on its way is waited for.
+        let made = self.make_namespaces(entries);
+        let (listed, made) = futures::join!(self.list(journal, entries), made);
+        listed.and(made)?;
+        if standing != *journal {
+            self.write(journal).await?;
+        }
         Ok(since)
     }
 
-    async fn make_namespace(self, name: &str) -> Result<(), MoveError> {
-        let body = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
-        let path = format!("/api/v1/namespaces/{name}");
-        let failed = || self.failed(format!("make namespace {name}"));
-        match self.site.send(Method::GET, &path, Sent::Whole, None).await {
-            Ok(_) => return Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 404 => {}
-            Err(error) => return Err(failed()(error)),
-        }
-        let made = self
-            .site
-            .send(Method::POST, "/api/v1/namespaces", Sent::Whole, Some(&body));
-        match made.await {
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
-            other => other.map(|_| ()).map_err(failed()),
-        }
+    async fn make_namespaces(self, entries: &[Entry]) -> Result<(), MoveError> {
+        let mut names: Vec<&str> = entries.iter().filter_map(|e| e.namespace.as_deref()).collect();
+        names.sort_unstable();
+        names.dedup();
+        let side = self.side;
+        let work = |name: &str| {
+            let (site, name) = (self.site.clone(), name.to_owned());
+            async move {
+                let made = make_namespace(&site, &name).await;
+                made.map_err(|e| MoveError::api(format!("can't make namespace {name} in the {side}"), e))
+            }
+        };
+        tasks::each(names, work, Ok).await
     }
 
     /// Keeps controllers of other software away from what they control. Returns the resource versions that this has brought, by UID, of
@@ -316,6 +318,20 @@ impl Party<'_> {
             }
         }
         Ok(())
+    }
+}
+
+async fn make_namespace(site: &Site, name: &str) -> Result<(), kube::Error> {
+    let path = format!("/api/v1/namespaces/{name}");
+    match site.send(Method::GET, &path, Sent::Whole, None).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => {}
+        other => return other.map(|_| ()),
+    }
+    let body = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
+    let made = site.send(Method::POST, "/api/v1/namespaces", Sent::Whole, Some(&body));
+    match made.await {
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+        other => other.map(|_| ()),
     }
 }
 

@@ -273,6 +273,7 @@ mod tests {
             uid: uuid::Uuid::from_u128(n as u128 * 7919).to_string(),
             copied: false,
             paused: false,
+            compared: None,
         };
         let machines: Vec<Entry> = (0..MANY).map(|n| entry("machines.machine.crit.sh", n)).collect();
         let few = entry("secrets", 0);

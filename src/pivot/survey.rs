@@ -182,6 +182,7 @@ impl Survey {
                 uid: object.uid.to_string(),
                 copied: self.kept.contains(&index),
                 paused: foreign && (paused.contains(&*object.uid) || !is_paused(&self.value(index))),
+                compared: None,
             }
         };
         self.moved().map(entry).collect()
