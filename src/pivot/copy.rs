@@ -300,7 +300,12 @@ fn value_difference(wanted: &Value, there: &Value, additions: bool) -> Option<St
             pairs.find_map(|(n, (w, t))| value_difference(w, t, additions).map(|at| format!("[{n}]{at}")))
         }
         (wanted, there) if wanted == there || (is_empty(wanted) && is_empty(there)) => None,
-        (Value::Number(wanted), Value::Number(there)) if wanted.as_f64() == there.as_f64() => None,
+        // `1` and `1.0` are one number. Integers are compared as they are: as floats, long ones that differ are equal.
+        (Value::Number(wanted), Value::Number(there))
+            if (wanted.is_f64() || there.is_f64()) && wanted.as_f64() == there.as_f64() =>
+        {
+            None
+        }
         (wanted, _) if is_empty(wanted) && additions => None,
         _ => Some(String::new()),
     }
