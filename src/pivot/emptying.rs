@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use super::{
     MoveError,
+    error::Problem,
     journal::Entry,
-    remove::{CHANGES, Exit, Left, MOVED},
+    remove::{CHANGES, Exit, Left, MOVED, rounds},
     site::{Sent, Site},
     tasks,
     write::{Stop, Writer},
@@ -18,8 +19,8 @@ use crate::story::Story;
 /// What it takes to empty the source.
 pub(super) struct Emptying {
     pub(super) source: Site,
-    /// Brings changes to the target; nothing after a crash.
-    pub(super) writer: Option<Arc<Writer>>,
+    /// Brings changes to the target.
+    pub(super) writer: Arc<Writer>,
     pub(super) exit: Exit,
     pub(super) story: Arc<dyn Story>,
     pub(super) stop: Stop,
@@ -35,12 +36,13 @@ impl Emptying {
         let total = going.len();
         let mut done = 0;
         let mut marked = vec![false; total];
-        let known = going.iter().map(|entry| seen.remove(&entry.uid));
-        let (first, then): (Vec<_>, Vec<_>) = known.enumerate().partition(|(number, seen)| {
+        let known: Vec<_> = going.iter().map(|entry| seen.remove(&entry.uid)).collect();
+        let is_marked = |(number, seen): &(usize, Option<Value>)| {
             let marks = |seen| self.exit.is_marked_first(seen, going[*number].paused);
             seen.as_ref().is_some_and(marks)
-        });
-        for some in [first, then] {
+        };
+        let level = |(number, _): &(usize, Option<Value>)| going[*number].level;
+        for some in rounds(known.into_iter().enumerate(), is_marked, level) {
             let work = |(number, seen): (usize, Option<Value>)| {
                 let (emptying, entry) = (Arc::clone(&self), going[number].clone());
                 async move { Ok((number, emptying.one(&entry, seen).await?)) }
@@ -100,17 +102,16 @@ impl Emptying {
     }
 
     async fn bring_change(&self, entry: &Entry, now: Value) -> Result<(), MoveError> {
-        let Some(writer) = &self.writer else {
-            self.story.warn(&format!(
-                "{entry} was changed in the source after it was copied; the change is not in the target"
-            ));
-            return Ok(());
+        let writer = &self.writer;
+        let Some(index) = writer.find(&entry.uid) else {
+            // It must not be removed: nobody would have the change.
+            let why = format!(
+                "{entry} was changed in the source, which no longer serves its kind as one that moves"
+            );
+            return Err(MoveError::Unequal(vec![Problem::new(why)]));
         };
+        let wanted = writer.wanted(index, Some(now))?;
         let survey = &writer.survey;
-        let Some(index) = survey.moved().find(|&i| *survey.objects[i].uid == *entry.uid) else {
-            return Ok(());
-        };
-        let wanted = writer.wanted(index, Some(now));
         let there = writer
             .target
             .read(survey.kind(index), &survey.objects[index])

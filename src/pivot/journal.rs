@@ -161,6 +161,14 @@ pub struct Entry {
     /// Its resource version in the source when both places were compared.
     #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
     pub compared: Option<String>,
+    /// How many stand above it: owners are of a lower level than what they own.
+    #[serde(rename = "l", default, skip_serializing_if = "is_zero")]
+    pub level: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_zero(level: &usize) -> bool {
+    *level == 0
 }
 
 impl Entry {
@@ -590,6 +598,7 @@ mod tests {
             copied: false,
             paused: false,
             compared: None,
+            level: 0,
         };
         let first = packed(&[entry(0), entry(1)]).unwrap();
         let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
@@ -625,6 +634,7 @@ mod tests {
                 copied: n == 3,
                 paused: n == 4,
                 compared: Some((1_000_000 + n).to_string()),
+                level: n % 5,
             })
             .collect();
         let bytes = packed(&entries).unwrap();

@@ -10,7 +10,8 @@ use super::{
     copy::PAUSES,
     fencing::Fenced,
     journal::{Entry, Journal, Phase, Side},
-    remove::{Exit, Left},
+    object::Object,
+    remove::{Exit, Left, rounds},
     site::{Sent, Site},
     survey::Survey,
     tasks, verify,
@@ -195,25 +196,29 @@ impl Party<'_> {
         entries: &[Entry],
         survey: &Survey,
     ) -> Result<HashMap<String, String>, MoveError> {
-        let versions = survey.objects.iter().map(|o| (&*o.uid, &*o.resource_version));
-        let versions: HashMap<&str, &str> = versions.filter(|(_, version)| !version.is_empty()).collect();
-        let known = |uid: &str| versions.get(uid).map(|version| (*version).to_owned());
+        let surveyed = survey.objects.iter().filter(|o| !o.resource_version.is_empty());
+        let surveyed: HashMap<&str, &Object> = surveyed.map(|o| (&*o.uid, o)).collect();
+        let known = |uid: &str| surveyed.get(uid).map(|&object| object.clone());
         let mut brought = HashMap::new();
-        self.pauses(entries, &json!(""), known, |paused| brought.extend(paused))
-            .await?;
+        self.set_pause(entries, "pause", &json!(""), known, |paused| {
+            brought.extend(paused);
+        })
+        .await?;
         Ok(brought)
     }
 
     /// Lets the controllers of other software at what they control again.
     pub(super) async fn unpause(self, entries: &[Entry]) -> Result<(), MoveError> {
-        self.pauses(entries, &Value::Null, |_| None, |_| ()).await
+        self.set_pause(entries, "unpause", &Value::Null, |_| None, |_| ())
+            .await
     }
 
-    async fn pauses(
+    async fn set_pause(
         self,
         entries: &[Entry],
+        what: &'static str,
         value: &Value,
-        known: impl Fn(&str) -> Option<String>,
+        known: impl Fn(&str) -> Option<Object>,
         mut hear: impl FnMut(Option<(String, String)>),
     ) -> Result<(), MoveError> {
         let mut patch = json!({});
@@ -225,9 +230,9 @@ impl Party<'_> {
             let (cluster, entry, patch) = (self.site.clone(), entry.clone(), patch.clone());
             let known = known(&entry.uid);
             async move {
-                let version = pause_one(&cluster, &entry, patch, known).await;
+                let version = set_pause_of(&cluster, &entry, patch, known).await;
                 let version =
-                    version.map_err(|e| MoveError::api(format!("can't pause {entry} in the {side}"), e))?;
+                    version.map_err(|e| MoveError::api(format!("can't {what} {entry} in the {side}"), e))?;
                 Ok(version.map(|version| (entry.uid, version)))
             }
         };
@@ -268,11 +273,9 @@ impl Party<'_> {
             .filter(|(_, object)| !is_older(object, since))
             .collect();
         let exit = Arc::new(Exit::of(id, going.iter().map(|(entry, _)| *entry)));
-        let (first, then): (Vec<_>, Vec<_>) = going
-            .into_iter()
-            .partition(|(_, object)| exit.is_marked_first(object, false));
+        let is_marked = |(_, object): &(&Entry, Value)| exit.is_marked_first(object, false);
         let mut marked = Vec::new();
-        for some in [first, then] {
+        for some in rounds(going, is_marked, |(entry, _)| entry.level) {
             let work = |(entry, object): (&Entry, Value)| {
                 let (site, exit, entry) = (self.site.clone(), Arc::clone(&exit), entry.clone());
                 async move {
@@ -335,31 +338,77 @@ async fn make_namespace(site: &Site, name: &str) -> Result<(), kube::Error> {
     }
 }
 
-/// Pauses an object. If it still is of the resource version that is `known`, the one that it has then is returned.
-async fn pause_one(
+/// Pauses an object, or lets its controllers at it. If nothing but the pause came to what is `known` of it, the resource version that it has then
+/// is returned.
+async fn set_pause_of(
     site: &Site,
     entry: &Entry,
     patch: Value,
-    known: Option<String>,
+    known: Option<Object>,
 ) -> Result<Option<String>, kube::Error> {
     let at = entry.path(true);
     if let Some(known) = known {
         let mut exact = patch.clone();
-        exact["metadata"]["resourceVersion"] = known.into();
+        exact["metadata"]["resourceVersion"] = json!(known.resource_version);
         match site.send(Method::PATCH, &at, Sent::Merge, Some(&exact)).await {
             // It was changed: that is found out when both places are compared.
             Err(kube::Error::Api(status)) if status.code == 409 => {}
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(None),
             other => {
                 let now = other?;
-                let same = now["metadata"]["uid"] == entry.uid.as_str();
-                let version = now["metadata"]["resourceVersion"].as_str().filter(|_| same);
-                return Ok(version.map(ToOwned::to_owned));
+                let version = now["metadata"]["resourceVersion"].as_str().map(ToOwned::to_owned);
+                // A webhook may have changed more: then both places are compared with what it is now.
+                return Ok(version.filter(|_| is_but_paused(&known, now)));
             }
         }
     }
     match site.send(Method::PATCH, &at, Sent::Merge, Some(&patch)).await {
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
         other => other.map(|_| None),
+    }
+}
+
+/// Whether an object is what it was, but for pauses and for what an API server writes with each change.
+fn is_but_paused(before: &Object, mut now: Value) -> bool {
+    let Ok(mut before) = before.value() else {
+        return false;
+    };
+    for object in [&mut before, &mut now] {
+        let Some(metadata) = object["metadata"].as_object_mut() else {
+            return false;
+        };
+        for field in ["resourceVersion", "generation", "managedFields"] {
+            metadata.remove(field);
+        }
+        if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+            annotations.retain(|name, _| !PAUSES.contains(&name.as_str()));
+            if annotations.is_empty() {
+                metadata.remove("annotations");
+            }
+        }
+    }
+    before == now
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::kinds::MovedKind, *};
+
+    #[test]
+    fn a_pause_that_changed_anything_else_is_not_taken_for_one() {
+        let before = json!({ "metadata": { "name": "a", "uid": "u", "resourceVersion": "7", "generation": 1 }, "data": { "b": "c" } });
+        let before = Object::new(0, &MovedKind::secret(), before).unwrap();
+        let mut now = before.value().unwrap();
+        now["metadata"]["annotations"] = json!({ PAUSES[0]: "", PAUSES[1]: "" });
+        now["metadata"]["resourceVersion"] = json!("8");
+        now["metadata"]["managedFields"] = json!([{ "manager": "m" }]);
+        assert!(is_but_paused(&before, now.clone()));
+        for (at, value) in [("/data/b", "d"), ("/metadata/uid", "v")] {
+            let mut other = now.clone();
+            *other.pointer_mut(at).unwrap() = json!(value);
+            assert!(!is_but_paused(&before, other), "{at}");
+        }
+        now["metadata"]["annotations"]["by"] = json!("a webhook");
+        assert!(!is_but_paused(&before, now));
     }
 }

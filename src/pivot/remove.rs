@@ -3,7 +3,8 @@
 //! What is held is marked first, and goes with all that bears the mark: that is one request for many objects.
 
 use std::{
-    collections::{HashMap, HashSet},
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Mutex,
 };
 
@@ -79,6 +80,21 @@ fn leave(object: &Value, id: &str, part: Option<usize>, pause: bool) -> Leave {
         "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background",
         "preconditions": { "uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"] },
     }))
+}
+
+/// In which rounds objects leave: first those that are only marked for now, then what is owned before its owners. No round begins before the last
+/// one has ended: an owner takes what it owns along, even if that was changed and is just being brought to the target.
+pub(super) fn rounds<T>(
+    all: impl IntoIterator<Item = T>,
+    is_marked: impl Fn(&T) -> bool,
+    level: impl Fn(&T) -> usize,
+) -> impl Iterator<Item = Vec<T>> {
+    let mut rounds: BTreeMap<Reverse<usize>, Vec<T>> = BTreeMap::new();
+    for one in all {
+        let round = if is_marked(&one) { usize::MAX } else { level(&one) };
+        rounds.entry(Reverse(round)).or_default().push(one);
+    }
+    rounds.into_values()
 }
 
 /// What became of an object that was to leave.
@@ -274,6 +290,7 @@ mod tests {
             copied: false,
             paused: false,
             compared: None,
+            level: 0,
         };
         let machines: Vec<Entry> = (0..MANY).map(|n| entry("machines.machine.crit.sh", n)).collect();
         let few = entry("secrets", 0);
@@ -287,6 +304,27 @@ mod tests {
             panic!("it is to be marked");
         };
         assert_eq!(patch["metadata"]["labels"], json!({ MOVED: "m", PART: "3" }));
+    }
+
+    #[test]
+    fn what_is_owned_leaves_before_its_owners_and_marked_objects_first() {
+        let all = [
+            (0, "cluster"),
+            (2, "secret"),
+            (1, "marked"),
+            (1, "set"),
+            (2, "other"),
+        ];
+        let rounds: Vec<_> = rounds(all, |(_, name)| *name == "marked", |(level, _)| *level).collect();
+        assert_eq!(
+            rounds,
+            [
+                vec![(1, "marked")],
+                vec![(2, "secret"), (2, "other")],
+                vec![(1, "set")],
+                vec![(0, "cluster")]
+            ]
+        );
     }
 
     #[test]

@@ -19,13 +19,13 @@ use super::{
     fencing::Fenced,
     journal::{Decision, Entry, Extent, Journal, Phase, Side, decide, new_id},
     party::Party,
-    remove::Exit,
+    remove::{Exit, MOVED},
     report::Report,
     site::Site,
-    strays::{self, Strays},
+    strays,
     survey::{Key, Survey, There, namespaces},
     verify,
-    write::{Stop, Writer},
+    write::{Paused, Stop, Writer},
 };
 use crate::{
     story::Story,
@@ -166,18 +166,12 @@ impl Move {
     /// Asks both clusters whether it can be done.
     async fn check(&self, survey: &Arc<Survey>) -> Result<Findings, MoveError> {
         let clusters = check::clusters(&self.source, &self.target, survey, &*self.story);
-        let (mut findings, strays) = tokio::try_join!(clusters, self.strays(survey))?;
+        let namespaces = namespaces(&self.extent);
+        let strays = strays::look(&self.source, survey, &namespaces, self.unsettled);
+        let (mut findings, strays) = tokio::try_join!(clusters, strays)?;
         findings.problems.extend(strays.problems);
         findings.notes.extend(strays.notes);
         Ok(findings)
-    }
-
-    async fn strays(&self, survey: &Survey) -> Result<Strays, MoveError> {
-        // Whoever takes everything along to delete it does not mind what goes with it.
-        if self.unsettled == Unsettled::Take {
-            return Ok(Strays::default());
-        }
-        strays::look(&self.source, survey, &namespaces(&self.extent)).await
     }
 
     /// What is on its way, if that is in the way.
@@ -363,9 +357,12 @@ impl Move {
         let mut target = self.party(Side::Target).fence(&journal.id).await?;
         let work = async {
             self.catch_up(journal, &listed).await?;
-            let paused = self.party(Side::Source).pause(&listed.entries, &survey).await?;
+            let source = self.party(Side::Source);
+            let paused = Paused {
+                versions: source.pause(&listed.entries, &survey).await?,
+                entries: &listed.entries,
+            };
             self.stop.check()?;
-            let paused = (&*listed.entries, paused);
             let writer = self.writer(&survey, fresh, paused, listed.since).await?;
             self.copy_and_compare(journal, writer, listed.entries, notes)
                 .await
@@ -385,7 +382,7 @@ impl Move {
     async fn open(&self, journal: &mut Journal, survey: &Survey) -> Result<Listed, MoveError> {
         let (source, target) = (self.party(Side::Source), self.party(Side::Target));
         let before = source.entries(journal).await?;
-        let entries = survey.entries(&before);
+        let entries = survey.entries(&before)?;
         let uids = |entries: &[Entry]| entries.iter().map(|e| e.uid.clone()).collect::<HashSet<_>>();
         let (known, moving) = (uids(&before), uids(&entries));
         let mut written = before;
@@ -503,7 +500,7 @@ impl Move {
         &self,
         survey: &Arc<Survey>,
         fresh: bool,
-        paused: (&[Entry], HashMap<String, String>),
+        paused: Paused<'_>,
         since: Timestamp,
     ) -> Result<Arc<Writer>, MoveError> {
         let there = if fresh {
@@ -593,8 +590,8 @@ impl Move {
     ) -> Result<(), MoveError> {
         let going: Vec<&Entry> = entries.iter().filter(|e| !e.copied).rev().collect();
         let (writer, seen) = match known {
-            Some((writer, seen)) => (Some(Arc::clone(writer)), std::mem::take(seen)),
-            None => (None, verify::read_entries(&self.source, &going).await?),
+            Some((writer, seen)) => (Arc::clone(writer), std::mem::take(seen)),
+            None => self.as_compared(journal, entries, &going).await?,
         };
         let emptying = Emptying {
             source: self.source.clone(),
@@ -604,6 +601,28 @@ impl Move {
             stop: self.stop.clone(),
         };
         Arc::new(emptying).all(&going, seen).await
+    }
+
+    /// What stands in the source of what another process has compared, as it was then: what was changed since is found out when it is to leave.
+    async fn as_compared(
+        &self,
+        journal: &Journal,
+        entries: &[Entry],
+        going: &[&Entry],
+    ) -> Result<(Arc<Writer>, HashMap<String, Value>), MoveError> {
+        let mut seen = verify::read_entries(&self.source, going).await?;
+        for entry in going {
+            if let (Some(seen), Some(compared)) = (seen.get_mut(&entry.uid), &entry.compared)
+                && seen["metadata"]["labels"][MOVED] != *journal.id
+            {
+                seen["metadata"]["resourceVersion"] = compared.as_str().into();
+            }
+        }
+        // The journal of the target goes only when the source is empty.
+        let since = self.party(Side::Target).journal().await?;
+        let since = since.map_or(journal.begun, |(_, since)| since);
+        let writer = Writer::resumed(&self.source, &self.target, entries, since, &self.stop);
+        Ok((writer.await?, seen))
     }
 
     /// Undoes a move that is not committed: empties the target of what it brought there, and lets the source go on.
