@@ -91,15 +91,7 @@ async fn collect_in(
 ) -> Result<Vec<Object>, ReadError> {
     let form = (Nodes::Hollow, texts);
     let (nodes, others): (Vec<_>, Vec<_>) = kinds.iter().enumerate().partition(|(_, k)| k.is_core("Node"));
-    let lists = stream::iter(others).map(|(index, kind)| {
-        aside(list(
-            client.clone(),
-            index,
-            kind.clone(),
-            namespaces.clone(),
-            form,
-        ))
-    });
+    let lists = stream::iter(others).map(|kind| list(client, kind, namespaces, form));
     let lists: Vec<Vec<Object>> = lists.buffered(AT_ONCE).try_collect().await?;
     let mut objects: Vec<Object> = lists.into_iter().flatten().collect();
     let is_hollow = |o: &Object| {
@@ -108,15 +100,8 @@ async fn collect_in(
             .is_some_and(|k| k.group == INFRASTRUCTURE_GROUP && k.kind == "HollowMachine")
     };
     if objects.iter().any(is_hollow) {
-        for (index, kind) in nodes {
-            let list = aside(list(
-                client.clone(),
-                index,
-                kind.clone(),
-                namespaces.clone(),
-                form,
-            ));
-            objects.extend(list.await?);
+        for kind in nodes {
+            objects.extend(list(client, kind, namespaces, form).await?);
         }
     }
     Ok(objects)
@@ -134,15 +119,7 @@ pub(super) async fn everything(
 ) -> Result<Vec<Object>, ReadError> {
     let form = (Nodes::All, Texts::AsWritten);
     let lists = stream::iter(kinds.iter().enumerate());
-    let lists = lists.map(|(index, kind)| {
-        aside(list(
-            client.clone(),
-            index,
-            kind.clone(),
-            namespaces.clone(),
-            form,
-        ))
-    });
+    let lists = lists.map(|kind| list(client, kind, namespaces, form));
     let lists: Vec<Vec<Object>> = lists.buffered(AT_ONCE).try_collect().await?;
     Ok(lists.into_iter().flatten().collect())
 }
@@ -165,7 +142,23 @@ enum Texts {
     InOrder,
 }
 
-async fn list(
+/// Lists the objects of a kind, as a task of its own.
+fn list(
+    client: &Client,
+    (index, kind): (usize, &MovedKind),
+    namespaces: &Namespaces,
+    form: (Nodes, Texts),
+) -> impl Future<Output = Result<Vec<Object>, ReadError>> + use<> {
+    aside(read(
+        client.clone(),
+        index,
+        kind.clone(),
+        namespaces.clone(),
+        form,
+    ))
+}
+
+async fn read(
     client: Client,
     index: usize,
     kind: MovedKind,

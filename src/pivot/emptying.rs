@@ -1,6 +1,9 @@
 //! Empties the source of what has moved. What was changed there meanwhile is brought to the target first.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use http::Method;
 use serde_json::Value;
@@ -9,9 +12,10 @@ use super::{
     MoveError,
     error::Problem,
     journal::Entry,
-    remove::{CHANGES, Exit, Left, MOVED, rounds},
+    remove::{CHANGES, Exit, Left, MOVED, rounds, unmarked},
     site::{Sent, Site},
     tasks,
+    verify::read_entries,
     write::{Stop, Writer},
 };
 use crate::story::Story;
@@ -35,7 +39,7 @@ impl Emptying {
     ) -> Result<(), MoveError> {
         let total = going.len();
         let mut done = 0;
-        let mut marked = vec![false; total];
+        let mut marked = BTreeMap::new();
         let known: Vec<_> = going.iter().map(|entry| seen.remove(&entry.uid)).collect();
         let is_marked = |(number, seen): &(usize, Option<Value>)| {
             let marks = |seen| self.exit.is_marked_first(seen, going[*number].paused);
@@ -48,7 +52,9 @@ impl Emptying {
                 async move { Ok((number, emptying.one(&entry, seen).await?)) }
             };
             tasks::each(some, work, |(number, left)| {
-                marked[number] = left == Left::Marked;
+                if let Left::Marked(version) = left {
+                    marked.insert(number, version);
+                }
                 done += 1;
                 if done % 100 == 0 || done == total {
                     self.story.detail(&format!("{done} of {total} objects"));
@@ -56,11 +62,69 @@ impl Emptying {
                 Ok(())
             })
             .await?;
+            // Of what is marked by now, a part goes with its owners in the next rounds, the rest when all are swept.
+            self.look_again(going, &mut marked).await?;
         }
-        let marked = going.iter().zip(marked).filter(|(_, marked)| *marked);
         self.exit
-            .sweep(&self.source, marked.map(|(entry, _)| *entry))
+            .sweep(&self.source, marked.keys().map(|&number| going[number]))
             .await
+    }
+
+    /// What bears the mark is deleted in whatever version it is. What was changed since it was marked is brought to the target first.
+    async fn look_again(
+        self: &Arc<Self>,
+        going: &[&Entry],
+        marked: &mut BTreeMap<usize, Option<String>>,
+    ) -> Result<(), MoveError> {
+        for _ in 0..CHANGES {
+            // In which version another process has marked an object nobody knows.
+            let known = marked
+                .iter()
+                .filter_map(|(&number, version)| Some((number, version.clone()?)));
+            let known: Vec<(usize, String)> = known.collect();
+            let entries: Vec<&Entry> = known.iter().map(|(number, _)| going[*number]).collect();
+            let now = read_entries(&self.source, &entries).await?;
+            let is_changed = |(number, version): &(usize, String)| {
+                let found = now.get(&going[*number].uid);
+                found.is_some_and(|found| found["metadata"]["resourceVersion"] != *version.as_str())
+            };
+            let changed: Vec<_> = known.into_iter().filter(is_changed).collect();
+            if changed.is_empty() {
+                return Ok(());
+            }
+            let work = |(number, _): (usize, String)| {
+                let (emptying, entry) = (Arc::clone(self), going[number].clone());
+                async move { Ok((number, emptying.bring_marked(&entry).await?)) }
+            };
+            tasks::each(changed, work, |(number, version)| {
+                marked.insert(number, version);
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Brings what was changed of a marked object to the target; returns its resource version.
+    async fn bring_marked(&self, entry: &Entry) -> Result<Option<String>, MoveError> {
+        let failed = |e| MoveError::api(format!("can't remove {entry} from the source"), e);
+        let path = entry.path(true);
+        let now = match self.source.send(Method::GET, &path, Sent::Whole, None).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(None),
+            now => now.map_err(failed)?,
+        };
+        if now["metadata"]["uid"] != entry.uid.as_str() {
+            return Ok(None);
+        }
+        let version = now["metadata"]["resourceVersion"].as_str().map(ToOwned::to_owned);
+        self.bring_change(entry, now.clone()).await?;
+        // Somebody may hold it again.
+        let left = self.exit.take(&self.source, entry, &now, entry.paused).await;
+        match left.map_err(failed)? {
+            Left::Gone => Ok(None),
+            Left::Marked(Some(now)) => Ok(Some(now)),
+            Left::Marked(None) | Left::Changed => Ok(version),
+        }
     }
 
     /// Takes one object out of the source. If it was changed after it was compared, the target gets the change first.
@@ -110,13 +174,19 @@ impl Emptying {
             );
             return Err(MoveError::Unequal(vec![Problem::new(why)]));
         };
-        let wanted = writer.wanted(index, Some(now))?;
         let survey = &writer.survey;
         let there = writer
             .target
             .read(survey.kind(index), &survey.objects[index])
             .await;
         let there = there.map_err(|e| MoveError::api(format!("can't read {entry} in the target"), e))?;
+        let now = match &there {
+            Some(there) if now["metadata"]["labels"][MOVED] == self.exit.id() => {
+                unmarked(now, &there["metadata"]["finalizers"])
+            }
+            _ => now,
+        };
+        let wanted = writer.wanted(index, Some(now))?;
         writer.bring(index, &wanted, there).await.map(|_| ())
     }
 }

@@ -180,9 +180,9 @@ impl Party<'_> {
         names.dedup();
         let side = self.side;
         let work = |name: &str| {
-            let (site, name) = (self.site.clone(), name.to_owned());
+            let (cluster, name) = (self.site.clone(), name.to_owned());
             async move {
-                let made = make_namespace(&site, &name).await;
+                let made = make_namespace(&cluster, &name).await;
                 made.map_err(|e| MoveError::api(format!("can't make namespace {name} in the {side}"), e))
             }
         };
@@ -280,7 +280,7 @@ impl Party<'_> {
                 let (site, exit, entry) = (self.site.clone(), Arc::clone(&exit), entry.clone());
                 async move {
                     let left = exit.take_any(&site, &entry, object).await?;
-                    Ok((left == Left::Marked).then_some(entry))
+                    Ok(matches!(left, Left::Marked(_)).then_some(entry))
                 }
             };
             tasks::each(some, work, |entry| {

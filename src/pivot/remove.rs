@@ -8,7 +8,7 @@ use std::{
     sync::Mutex,
 };
 
-use futures::future::try_join_all;
+use futures::future::join_all;
 use http::Method;
 use serde_json::{Value, json};
 
@@ -97,13 +97,23 @@ pub(super) fn rounds<T>(
     rounds.into_values()
 }
 
+/// A marked object as it was before it was marked, but for what held it: that is `held`.
+pub(super) fn unmarked(mut object: Value, held: &Value) -> Value {
+    let metadata = &mut object["metadata"];
+    if let Some(labels) = metadata.get_mut("labels").and_then(Value::as_object_mut) {
+        labels.retain(|label, _| label != MOVED && label != PART);
+    }
+    metadata["finalizers"] = held.clone();
+    object
+}
+
 /// What became of an object that was to leave.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Left {
     /// It is gone.
     Gone,
-    /// It goes when those that bear the mark are deleted.
-    Marked,
+    /// It goes when those that bear the mark are deleted. If it has got the mark just now, this is its resource version since then.
+    Marked(Option<String>),
     /// It is another one than was thought: it was changed.
     Changed,
 }
@@ -180,36 +190,51 @@ impl Exit {
         pause: bool,
     ) -> Result<Left, kube::Error> {
         let at = entry.path(true);
-        let (method, sent, body, then) = match leave(seen, &self.id, self.part(entry), pause) {
+        let left = match leave(seen, &self.id, self.part(entry), pause) {
             Leave::Marked => {
                 lock(&self.marked_before).insert(entry.path(false));
-                return Ok(Left::Marked);
+                return Ok(Left::Marked(None));
             }
-            Leave::Mark(patch) => (Method::PATCH, Sent::Merge, patch, Left::Marked),
-            Leave::Delete(options) => (Method::DELETE, Sent::Whole, options, Left::Gone),
+            Leave::Mark(patch) => site.patch(&at, &patch).await.map(|now| Left::Marked(Some(now))),
+            Leave::Delete(options) => {
+                let deleted = site.tell(Method::DELETE, &at, Sent::Whole, &options).await;
+                deleted.map(|()| Left::Gone)
+            }
         };
-        match site.tell(method, &at, sent, &body).await {
-            Ok(()) => Ok(then),
+        match left {
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(Left::Gone),
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(Left::Changed),
-            Err(error) => Err(error),
+            left => left,
         }
     }
 
-    /// Deletes everything that bears the mark, of the kinds and in the namespaces of `marked`, in their order.
+    /// Deletes everything that bears the mark, of the kinds and in the namespaces of `marked`: namespaces side by side, what stands outside of them
+    /// last, and the kinds of each in their order.
     pub(super) async fn sweep(
         &self,
         site: &Site,
         marked: impl IntoIterator<Item = &Entry>,
     ) -> Result<(), MoveError> {
-        let mut swept = HashSet::new();
+        let mut places: BTreeMap<Option<&str>, Vec<&Entry>> = BTreeMap::new();
+        let mut known = HashSet::new();
         for entry in marked {
+            if known.insert(entry.path(false)) {
+                places.entry(entry.namespace.as_deref()).or_default().push(entry);
+            }
+        }
+        let outside = places.remove(&None).unwrap_or_default();
+        let inside = places.into_values().map(|lists| self.sweep_each(site, lists));
+        // What is on its way is waited for, even if one of them fails.
+        join_all(inside).await.into_iter().collect::<Result<(), _>>()?;
+        self.sweep_each(site, outside).await
+    }
+
+    /// Deletes what bears the mark of some kinds, each named by one of its objects, one kind after the other.
+    async fn sweep_each(&self, site: &Site, lists: Vec<&Entry>) -> Result<(), MoveError> {
+        for entry in lists {
             let path = entry.path(false);
             let parts = if self.many.contains(&path) { PARTS } else { 0 };
             let others = parts == 0 || lock(&self.marked_before).contains(&path);
-            if !swept.insert(path) {
-                continue;
-            }
             let failed = |e| {
                 MoveError::api(
                     format!("can't delete {} of context \"{}\"", entry.kind, site.context()),
@@ -217,7 +242,8 @@ impl Exit {
                 )
             };
             let parts = (0..parts).map(|part| self.delete(site, entry, Some(part)));
-            try_join_all(parts).await.map_err(failed)?;
+            let deleted: Result<(), _> = join_all(parts).await.into_iter().collect();
+            deleted.map_err(failed)?;
             if others {
                 self.delete(site, entry, None).await.map_err(failed)?;
             }

@@ -208,7 +208,7 @@ impl Survey {
             .filter(|e| e.paused)
             .map(|e| e.uid.as_str())
             .collect();
-        let pauses = |index: usize| {
+        let is_to_pause = |index: usize| {
             let foreign = self.is_foreign(index) && !self.kept.contains(&index);
             let before = paused.contains(&*self.objects[index].uid);
             Ok::<_, MoveError>(foreign && (before || !is_paused(&self.value(index)?)))
@@ -222,7 +222,7 @@ impl Survey {
                 name: object.name.to_string(),
                 uid: object.uid.to_string(),
                 copied: self.kept.contains(&index),
-                paused: pauses(index)?,
+                paused: is_to_pause(index)?,
                 compared: None,
                 level,
             })

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{
     MoveError,
-    collect::{ListMeta, Namespaces, collect_as_written, each_page},
+    collect::{ListMeta, METADATA, Namespaces, collect_as_written, each_page_as},
     copy::{PAUSES, first_difference, is_owned_alike},
     error::Problem,
     facts::Facts,
@@ -368,7 +368,8 @@ pub(super) async fn read_entries(
 }
 
 async fn list(site: &Site, path: &str) -> Result<HashMap<String, Value>, MoveError> {
-    let read = each_page(
+    let read = each_page_as(
+        METADATA,
         &site.client,
         path,
         PAGE,

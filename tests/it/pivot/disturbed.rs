@@ -239,6 +239,51 @@ async fn what_comes_to_be_during_a_move_is_not_lost_with_its_owner() {
     }
 }
 
+/// A machine is changed after its finalizers were taken away, while the source is emptied.
+#[tokio::test]
+async fn what_is_changed_while_it_waits_to_be_deleted_arrives() {
+    let (source, target) = (world::full(SMALL).await, world::empty().await);
+    let client = source.client();
+    let before = of_fleet(&state(&client).await);
+    let machine = format!(
+        "/apis/machine.crit.sh/v1alpha1/namespaces/{}/machines/prod-0",
+        world::NAMESPACE
+    );
+    let gate = Gate::default();
+    let (held, met) = (gate.clone(), AtomicBool::new(false));
+    let from = unreliable(&client, &Life::default(), move |asked: &Asked| {
+        // What nobody holds goes when all else is marked.
+        if asked.method == "DELETE" && !met.swap(true, Ordering::SeqCst) {
+            Fate::Held(held.clone())
+        } else {
+            Fate::Served
+        }
+    });
+    let meanwhile = async {
+        gate.reached().await;
+        let change = json!({ "metadata": { "annotations": { "note": "late" } } });
+        world::send(&client, "PATCH", &machine, &change).await;
+        gate.open();
+    };
+    let to = target.client();
+    let (outcome, ()) = tokio::join!(moved(&from, &to), meanwhile);
+    outcome.unwrap();
+    let arrived = world::get(&target.client(), &machine).await.unwrap();
+    assert_eq!(arrived["metadata"]["annotations"]["note"], "late");
+    let key = before
+        .keys()
+        .find(|key| key.ends_with("/prod-0") && key.contains("machines "))
+        .unwrap();
+    for field in ["finalizers", "labels"] {
+        assert_eq!(
+            arrived["metadata"][field], before[key]["metadata"][field],
+            "{field}"
+        );
+    }
+    let (from, to) = (state(&client).await, state(&target.client()).await);
+    is_over(&from, &to).unwrap();
+}
+
 /// A set is changed right before it is to leave, and it takes long to look at it again: its owner does not take it along meanwhile.
 #[tokio::test]
 async fn an_owner_does_not_leave_before_what_it_owns() {
