@@ -123,6 +123,14 @@ impl Wanted {
         Self { status: None, ..self }
     }
 
+    /// The same, with the finalizers and owners that it has there: those in the source went with the mark, or with an owner that has left.
+    pub(super) fn held_as(mut self, there: &Value) -> Self {
+        for field in ["finalizers", "ownerReferences"] {
+            self.body["metadata"][field] = there["metadata"][field].clone();
+        }
+        self
+    }
+
     fn owners(&self) -> &Owners {
         self.owners.get_or_init(|| Owners::of(&self.managed_fields))
     }

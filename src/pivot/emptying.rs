@@ -51,6 +51,7 @@ impl Emptying {
                 let (emptying, entry) = (Arc::clone(&self), going[number].clone());
                 async move { Ok((number, emptying.one(&entry, seen).await?)) }
             };
+            let before = marked.len();
             tasks::each(some, work, |(number, left)| {
                 if let Left::Marked(version) = left {
                     marked.insert(number, version);
@@ -62,9 +63,12 @@ impl Emptying {
                 Ok(())
             })
             .await?;
-            // Of what is marked by now, a part goes with its owners in the next rounds, the rest when all are swept.
-            self.look_again(going, &mut marked).await?;
+            if marked.len() > before {
+                // A part of it goes with its owners in the next rounds.
+                self.look_again(going, &mut marked).await?;
+            }
         }
+        self.look_again(going, &mut marked).await?;
         self.exit
             .sweep(&self.source, marked.keys().map(|&number| going[number]))
             .await
@@ -180,13 +184,12 @@ impl Emptying {
             .read(survey.kind(index), &survey.objects[index])
             .await;
         let there = there.map_err(|e| MoveError::api(format!("can't read {entry} in the target"), e))?;
-        let now = match &there {
-            Some(there) if now["metadata"]["labels"][MOVED] == self.exit.id() => {
-                unmarked(now, &there["metadata"]["finalizers"])
-            }
-            _ => now,
+        let marked = now["metadata"]["labels"][MOVED] == self.exit.id();
+        let wanted = writer.wanted(index, Some(unmarked(now)))?;
+        let wanted = match &there {
+            Some(there) if marked => wanted.held_as(there),
+            _ => wanted,
         };
-        let wanted = writer.wanted(index, Some(now))?;
         writer.bring(index, &wanted, there).await.map(|_| ())
     }
 }

@@ -97,13 +97,14 @@ pub(super) fn rounds<T>(
     rounds.into_values()
 }
 
-/// A marked object as it was before it was marked, but for what held it: that is `held`.
-pub(super) fn unmarked(mut object: Value, held: &Value) -> Value {
-    let metadata = &mut object["metadata"];
-    if let Some(labels) = metadata.get_mut("labels").and_then(Value::as_object_mut) {
+/// A marked object without its mark. What held it is gone.
+pub(super) fn unmarked(mut object: Value) -> Value {
+    let labels = object
+        .pointer_mut("/metadata/labels")
+        .and_then(Value::as_object_mut);
+    if let Some(labels) = labels {
         labels.retain(|label, _| label != MOVED && label != PART);
     }
-    metadata["finalizers"] = held.clone();
     object
 }
 

@@ -272,7 +272,7 @@ async fn what_is_changed_while_it_waits_to_be_deleted_arrives() {
     assert_eq!(arrived["metadata"]["annotations"]["note"], "late");
     let key = before
         .keys()
-        .find(|key| key.ends_with("/prod-0") && key.contains("machines "))
+        .find(|key| key.ends_with("/prod-0") && key.contains("/machines "))
         .unwrap();
     for field in ["finalizers", "labels"] {
         assert_eq!(
