@@ -27,6 +27,7 @@ pub mod config;
 pub mod controllers;
 pub mod error;
 pub mod install;
+mod json;
 pub mod kubeconfig;
 mod pack;
 pub mod pivot;

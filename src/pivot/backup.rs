@@ -25,7 +25,7 @@ use super::{
     site::Site,
     survey::{Survey, There, namespaces},
     verify::{self, Equal},
-    write::{Stop, Writer},
+    write::{Paused, Stop, Writer},
 };
 use crate::{
     story::Story,
@@ -242,6 +242,7 @@ impl Restore {
             begun: self.clock.now(),
             ended: None,
             objects: survey.count(),
+            list: 0,
             namespaces,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
@@ -286,7 +287,7 @@ impl Restore {
 
     /// Brings everything into the cluster and compares it. It is committed then: it only goes forward.
     async fn write(&self, journal: &mut Journal, survey: &Arc<Survey>) -> Result<Vec<String>, MoveError> {
-        let entries = survey.entries(&[]);
+        let entries = survey.entries(&[])?;
         let since = self.party().open(journal, &entries).await?;
         self.story.step("Bringing the controllers to a stand");
         let (mut fenced, _) = self.party().fence_in(&journal.id, Phase::can_be_undone).await?;
@@ -294,7 +295,10 @@ impl Restore {
             self.stop.check()?;
             self.story.step("Writing objects");
             let there = There::of(&self.target, survey, &self.extent).await?;
-            let paused = (&*entries, HashMap::new());
+            let paused = Paused {
+                entries: &entries,
+                versions: HashMap::new(),
+            };
             let writer = Writer::new(&self.target, survey, paused, there, since, &self.stop);
             writer.copy_all(&*self.story).await?;
             self.story.step("Comparing cluster and files");
@@ -315,7 +319,8 @@ impl Restore {
         let party = self.party();
         let committed = |phase| phase == Phase::Committed;
         let (fenced, _) = party.fence_in(&journal.id, committed).await?;
-        party.behind(fenced, party.unpause(&survey.entries(&[]))).await?;
+        let work = async { party.unpause(&survey.entries(&[])?).await };
+        party.behind(fenced, work).await?;
         party.close(&journal.id, true).await
     }
 }

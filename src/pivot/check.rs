@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{
     AT_ONCE, MoveError,
-    copy::Uids,
+    copy::{Uids, Wanted},
     error::Problem,
     journal::Side,
     kinds::MovedKind,
@@ -443,7 +443,10 @@ pub(super) async fn try_out(
     let (mut existing, mut problems, mut notes) = (Vec::new(), Vec::new(), Vec::new());
     let work = |index| {
         let trial = Arc::clone(&trial);
-        async move { Ok((index, trial.of(index).await)) }
+        async move {
+            let wanted = trial.survey.wanted(index, &trial.uids, false)?;
+            Ok((index, trial.of(index, wanted).await))
+        }
     };
     tasks::each(objects.iter().copied(), work, |(index, outcome)| {
         done += 1;
@@ -505,9 +508,9 @@ impl Trial {
         }
     }
 
-    async fn of(&self, index: usize) -> Result<(), kube::Error> {
+    async fn of(&self, index: usize, wanted: Wanted) -> Result<(), kube::Error> {
         let kind = self.survey.kind(index);
-        let (mut body, manager) = self.survey.wanted(index, &self.uids, false).into_first();
+        let (mut body, manager) = wanted.into_first();
         let mut namespace = self.survey.objects[index].namespace.as_deref();
         let elsewhere = namespace.is_some_and(|n| self.missing_namespaces.contains(n));
         if elsewhere {

@@ -2,18 +2,13 @@
 //!
 //! Each object is read, written down as text and let go before the next one is read: no list stands in memory as a tree.
 
-use std::fmt;
-
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use kube::Client;
-use serde::{
-    Deserialize,
-    de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor},
-};
-use serde_json::{Value, value::RawValue};
+use serde::Deserialize;
+use serde_json::Value;
 
 use super::{kinds::MovedKind, object::Object, site::encoded, tasks::aside};
-use crate::api::INFRASTRUCTURE_GROUP;
+use crate::{api::INFRASTRUCTURE_GROUP, json};
 
 /// Objects a page (kubectl: `--chunk-size`).
 const PAGE: usize = 500;
@@ -96,15 +91,7 @@ async fn collect_in(
 ) -> Result<Vec<Object>, ReadError> {
     let form = (Nodes::Hollow, texts);
     let (nodes, others): (Vec<_>, Vec<_>) = kinds.iter().enumerate().partition(|(_, k)| k.is_core("Node"));
-    let lists = stream::iter(others).map(|(index, kind)| {
-        aside(list(
-            client.clone(),
-            index,
-            kind.clone(),
-            namespaces.clone(),
-            form,
-        ))
-    });
+    let lists = stream::iter(others).map(|kind| list(client, kind, namespaces, form));
     let lists: Vec<Vec<Object>> = lists.buffered(AT_ONCE).try_collect().await?;
     let mut objects: Vec<Object> = lists.into_iter().flatten().collect();
     let is_hollow = |o: &Object| {
@@ -113,15 +100,8 @@ async fn collect_in(
             .is_some_and(|k| k.group == INFRASTRUCTURE_GROUP && k.kind == "HollowMachine")
     };
     if objects.iter().any(is_hollow) {
-        for (index, kind) in nodes {
-            let list = aside(list(
-                client.clone(),
-                index,
-                kind.clone(),
-                namespaces.clone(),
-                form,
-            ));
-            objects.extend(list.await?);
+        for kind in nodes {
+            objects.extend(list(client, kind, namespaces, form).await?);
         }
     }
     Ok(objects)
@@ -139,15 +119,7 @@ pub(super) async fn everything(
 ) -> Result<Vec<Object>, ReadError> {
     let form = (Nodes::All, Texts::AsWritten);
     let lists = stream::iter(kinds.iter().enumerate());
-    let lists = lists.map(|(index, kind)| {
-        aside(list(
-            client.clone(),
-            index,
-            kind.clone(),
-            namespaces.clone(),
-            form,
-        ))
-    });
+    let lists = lists.map(|kind| list(client, kind, namespaces, form));
     let lists: Vec<Vec<Object>> = lists.buffered(AT_ONCE).try_collect().await?;
     Ok(lists.into_iter().flatten().collect())
 }
@@ -170,7 +142,23 @@ enum Texts {
     InOrder,
 }
 
-async fn list(
+/// Lists the objects of a kind, as a task of its own.
+fn list(
+    client: &Client,
+    (index, kind): (usize, &MovedKind),
+    namespaces: &Namespaces,
+    form: (Nodes, Texts),
+) -> impl Future<Output = Result<Vec<Object>, ReadError>> + use<> {
+    aside(read(
+        client.clone(),
+        index,
+        kind.clone(),
+        namespaces.clone(),
+        form,
+    ))
+}
+
+async fn read(
     client: Client,
     index: usize,
     kind: MovedKind,
@@ -186,8 +174,7 @@ async fn list(
             nodes,
             texts,
         };
-        let mut text = serde_json::Deserializer::from_str(text);
-        list.deserialize(&mut text).map_err(|e| e.to_string())
+        list.read(text)
     })
     .await
     .map_err(|error| error.of(&kind))
@@ -287,8 +274,28 @@ struct List<'a> {
 }
 
 impl List<'_> {
-    fn take(&mut self, item: &RawValue) -> Result<(), String> {
-        let read = || serde_json::from_str::<Value>(item.get()).map_err(|e| e.to_string());
+    /// Reads a page; says where the next one begins.
+    fn read(mut self, page: &str) -> Result<Option<String>, String> {
+        let told = |e: serde_json::Error| e.to_string();
+        let mut next = None;
+        for field in json::fields(page) {
+            let (key, value) = field.map_err(told)?;
+            match key.as_str() {
+                "metadata" => {
+                    let metadata: Option<ListMeta> = serde_json::from_str(value).map_err(told)?;
+                    next = metadata.unwrap_or_default().next();
+                }
+                // Some servers write an empty list so.
+                "items" if value == "null" => {}
+                "items" => json::items(value).try_for_each(|item| self.take(item.map_err(told)?))?,
+                _ => {}
+            }
+        }
+        Ok(next)
+    }
+
+    fn take(&mut self, item: &str) -> Result<(), String> {
+        let read = || serde_json::from_str::<Value>(item).map_err(|e| e.to_string());
         let picks = self.kind.is_core("Node") && self.nodes == Nodes::Hollow;
         if picks && !is_hollow_node(&read()?) {
             return Ok(());
@@ -299,67 +306,6 @@ impl List<'_> {
         };
         self.objects
             .push(object.map_err(|e| format!("one of them: {e}"))?);
-        Ok(())
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for List<'_> {
-    /// Where the next page begins.
-    type Value = Option<String>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for List<'_> {
-    type Value = Option<String>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut next = None;
-        while let Some(key) = map.next_key::<String>()? {
-            match key.as_str() {
-                "metadata" => next = map.next_value::<Option<ListMeta>>()?.unwrap_or_default().next(),
-                "items" => map.next_value_seed(Items(&mut self))?,
-                _ => {
-                    let IgnoredAny = map.next_value()?;
-                }
-            }
-        }
-        Ok(next)
-    }
-}
-
-struct Items<'a, 'b>(&'a mut List<'b>);
-
-impl<'de> DeserializeSeed<'de> for Items<'_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Items<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("objects")
-    }
-
-    /// Some servers write an empty list so.
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        while let Some(item) = items.next_element::<&RawValue>()? {
-            self.0.take(item).map_err(serde::de::Error::custom)?;
-        }
         Ok(())
     }
 }

@@ -123,6 +123,14 @@ impl Wanted {
         Self { status: None, ..self }
     }
 
+    /// The same, with the finalizers and owners that it has there: those in the source went with the mark, or with an owner that has left.
+    pub(super) fn held_as(mut self, there: &Value) -> Self {
+        for field in ["finalizers", "ownerReferences"] {
+            self.body["metadata"][field] = there["metadata"][field].clone();
+        }
+        self
+    }
+
     fn owners(&self) -> &Owners {
         self.owners.get_or_init(|| Owners::of(&self.managed_fields))
     }
@@ -300,7 +308,12 @@ fn value_difference(wanted: &Value, there: &Value, additions: bool) -> Option<St
             pairs.find_map(|(n, (w, t))| value_difference(w, t, additions).map(|at| format!("[{n}]{at}")))
         }
         (wanted, there) if wanted == there || (is_empty(wanted) && is_empty(there)) => None,
-        (Value::Number(wanted), Value::Number(there)) if wanted.as_f64() == there.as_f64() => None,
+        // `1` and `1.0` are one number. Integers are compared as they are: as floats, long ones that differ are equal.
+        (Value::Number(wanted), Value::Number(there))
+            if (wanted.is_f64() || there.is_f64()) && wanted.as_f64() == there.as_f64() =>
+        {
+            None
+        }
         (wanted, _) if is_empty(wanted) && additions => None,
         _ => Some(String::new()),
     }

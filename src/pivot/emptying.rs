@@ -1,16 +1,21 @@
 //! Empties the source of what has moved. What was changed there meanwhile is brought to the target first.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use http::Method;
 use serde_json::Value;
 
 use super::{
     MoveError,
+    error::Problem,
     journal::Entry,
-    remove::{CHANGES, Exit, Left, MOVED},
+    remove::{CHANGES, Exit, Left, MOVED, rounds, unmarked},
     site::{Sent, Site},
     tasks,
+    verify::read_entries,
     write::{Stop, Writer},
 };
 use crate::story::Story;
@@ -18,8 +23,8 @@ use crate::story::Story;
 /// What it takes to empty the source.
 pub(super) struct Emptying {
     pub(super) source: Site,
-    /// Brings changes to the target; nothing after a crash.
-    pub(super) writer: Option<Arc<Writer>>,
+    /// Brings changes to the target.
+    pub(super) writer: Arc<Writer>,
     pub(super) exit: Exit,
     pub(super) story: Arc<dyn Story>,
     pub(super) stop: Stop,
@@ -34,19 +39,23 @@ impl Emptying {
     ) -> Result<(), MoveError> {
         let total = going.len();
         let mut done = 0;
-        let mut marked = vec![false; total];
-        let known = going.iter().map(|entry| seen.remove(&entry.uid));
-        let (first, then): (Vec<_>, Vec<_>) = known.enumerate().partition(|(number, seen)| {
+        let mut marked = BTreeMap::new();
+        let known: Vec<_> = going.iter().map(|entry| seen.remove(&entry.uid)).collect();
+        let is_marked = |(number, seen): &(usize, Option<Value>)| {
             let marks = |seen| self.exit.is_marked_first(seen, going[*number].paused);
             seen.as_ref().is_some_and(marks)
-        });
-        for some in [first, then] {
+        };
+        let level = |(number, _): &(usize, Option<Value>)| going[*number].level;
+        for some in rounds(known.into_iter().enumerate(), is_marked, level) {
             let work = |(number, seen): (usize, Option<Value>)| {
                 let (emptying, entry) = (Arc::clone(&self), going[number].clone());
                 async move { Ok((number, emptying.one(&entry, seen).await?)) }
             };
+            let before = marked.len();
             tasks::each(some, work, |(number, left)| {
-                marked[number] = left == Left::Marked;
+                if let Left::Marked(version) = left {
+                    marked.insert(number, version);
+                }
                 done += 1;
                 if done % 100 == 0 || done == total {
                     self.story.detail(&format!("{done} of {total} objects"));
@@ -54,11 +63,72 @@ impl Emptying {
                 Ok(())
             })
             .await?;
+            if marked.len() > before {
+                // A part of it goes with its owners in the next rounds.
+                self.look_again(going, &mut marked).await?;
+            }
         }
-        let marked = going.iter().zip(marked).filter(|(_, marked)| *marked);
+        self.look_again(going, &mut marked).await?;
         self.exit
-            .sweep(&self.source, marked.map(|(entry, _)| *entry))
+            .sweep(&self.source, marked.keys().map(|&number| going[number]))
             .await
+    }
+
+    /// What bears the mark is deleted in whatever version it is. What was changed since it was marked is brought to the target first.
+    async fn look_again(
+        self: &Arc<Self>,
+        going: &[&Entry],
+        marked: &mut BTreeMap<usize, Option<String>>,
+    ) -> Result<(), MoveError> {
+        for _ in 0..CHANGES {
+            // In which version another process has marked an object nobody knows.
+            let known = marked
+                .iter()
+                .filter_map(|(&number, version)| Some((number, version.clone()?)));
+            let known: Vec<(usize, String)> = known.collect();
+            let entries: Vec<&Entry> = known.iter().map(|(number, _)| going[*number]).collect();
+            let now = read_entries(&self.source, &entries).await?;
+            let is_changed = |(number, version): &(usize, String)| {
+                let found = now.get(&going[*number].uid);
+                found.is_some_and(|found| found["metadata"]["resourceVersion"] != *version.as_str())
+            };
+            let changed: Vec<_> = known.into_iter().filter(is_changed).collect();
+            if changed.is_empty() {
+                return Ok(());
+            }
+            let work = |(number, _): (usize, String)| {
+                let (emptying, entry) = (Arc::clone(self), going[number].clone());
+                async move { Ok((number, emptying.bring_marked(&entry).await?)) }
+            };
+            tasks::each(changed, work, |(number, version)| {
+                marked.insert(number, version);
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Brings what was changed of a marked object to the target; returns its resource version.
+    async fn bring_marked(&self, entry: &Entry) -> Result<Option<String>, MoveError> {
+        let failed = |e| MoveError::api(format!("can't remove {entry} from the source"), e);
+        let path = entry.path(true);
+        let now = match self.source.send(Method::GET, &path, Sent::Whole, None).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(None),
+            now => now.map_err(failed)?,
+        };
+        if now["metadata"]["uid"] != entry.uid.as_str() {
+            return Ok(None);
+        }
+        let version = now["metadata"]["resourceVersion"].as_str().map(ToOwned::to_owned);
+        self.bring_change(entry, now.clone()).await?;
+        // Somebody may hold it again.
+        let left = self.exit.take(&self.source, entry, &now, entry.paused).await;
+        match left.map_err(failed)? {
+            Left::Gone => Ok(None),
+            Left::Marked(Some(now)) => Ok(Some(now)),
+            Left::Marked(None) | Left::Changed => Ok(version),
+        }
     }
 
     /// Takes one object out of the source. If it was changed after it was compared, the target gets the change first.
@@ -100,22 +170,26 @@ impl Emptying {
     }
 
     async fn bring_change(&self, entry: &Entry, now: Value) -> Result<(), MoveError> {
-        let Some(writer) = &self.writer else {
-            self.story.warn(&format!(
-                "{entry} was changed in the source after it was copied; the change is not in the target"
-            ));
-            return Ok(());
+        let writer = &self.writer;
+        let Some(index) = writer.find(&entry.uid) else {
+            // It must not be removed: nobody would have the change.
+            let why = format!(
+                "{entry} was changed in the source, which no longer serves its kind as one that moves"
+            );
+            return Err(MoveError::Unequal(vec![Problem::new(why)]));
         };
         let survey = &writer.survey;
-        let Some(index) = survey.moved().find(|&i| *survey.objects[i].uid == *entry.uid) else {
-            return Ok(());
-        };
-        let wanted = writer.wanted(index, Some(now));
         let there = writer
             .target
             .read(survey.kind(index), &survey.objects[index])
             .await;
         let there = there.map_err(|e| MoveError::api(format!("can't read {entry} in the target"), e))?;
+        let marked = now["metadata"]["labels"][MOVED] == self.exit.id();
+        let wanted = writer.wanted(index, Some(unmarked(now)))?;
+        let wanted = match &there {
+            Some(there) if marked => wanted.held_as(there),
+            _ => wanted,
+        };
         writer.bring(index, &wanted, there).await.map(|_| ())
     }
 }

@@ -210,6 +210,11 @@ impl MoveError {
         matches!(&**source, kube::Error::Api(status) if status.code == 403)
     }
 
+    /// An object that is no JSON.
+    pub(super) fn unreadable(object: impl std::fmt::Display, why: serde_json::Error) -> Self {
+        Self::api(format!("can't read {object}"), kube::Error::SerdeError(why))
+    }
+
     /// An error of an API server.
     pub(super) fn api(what: impl Into<String>, source: kube::Error) -> Self {
         Self::Api {

@@ -108,11 +108,30 @@ pub struct Journal {
     pub ended: Option<Timestamp>,
     /// How many objects.
     pub objects: usize,
+    /// Which of its lists counts. None is written over another one that may be read: which one it is changes with the journal, at once.
+    #[serde(default)]
+    pub list: usize,
     /// Namespaces that it makes in the target.
     #[serde(default)]
     pub namespaces: Vec<String>,
     /// Version of the program that began it.
     pub version: String,
+}
+
+impl Journal {
+    /// Has another list of so many objects, which is written before the journal is.
+    pub(super) fn relist(&mut self, objects: usize) {
+        self.list += 1;
+        self.objects = objects;
+    }
+
+    /// The name of a part of its list. The first list bears the name that older versions gave to the only one.
+    fn list_name(&self, part: usize) -> String {
+        match self.list {
+            0 => format!("{NAME}-{}-{part}", self.id),
+            list => format!("{NAME}-{}-{list}-{part}", self.id),
+        }
+    }
 }
 
 /// An object that moves, as the journal knows it.
@@ -139,6 +158,17 @@ pub struct Entry {
     /// It is paused for the time of the move: the controllers of its kind belong to somebody else.
     #[serde(rename = "p", default, skip_serializing_if = "std::ops::Not::not")]
     pub paused: bool,
+    /// Its resource version in the source when both places were compared.
+    #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
+    pub compared: Option<String>,
+    /// How many stand above it: owners are of a lower level than what they own.
+    #[serde(rename = "l", default, skip_serializing_if = "is_zero")]
+    pub level: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_zero(level: &usize) -> bool {
+    *level == 0
 }
 
 impl Entry {
@@ -270,26 +300,23 @@ impl Book {
         let Some(found) = self.api().get_opt(NAME).await? else {
             return Ok(None);
         };
-        let made = found.creation_timestamp().map(|t| t.0).unwrap_or_default();
-        Ok(Some((journal_of(&found)?, made)))
+        Ok(Some((journal_of(&found)?, made(&found))))
     }
 
-    /// Writes the journal of a move that begins, unless that of another one stands there which is not over: it is returned.
+    /// Writes the journal of a move that begins, unless one stands there which is not over. Returns the one that stands there then, and when
+    /// it was made.
     ///
     /// # Errors
     /// Fails when the API server refuses or can't be asked.
-    pub async fn begin(&self, journal: &Journal) -> Result<Option<Journal>, kube::Error> {
+    pub async fn begin(&self, journal: &Journal) -> Result<(Journal, Timestamp), kube::Error> {
         let (api, post) = (self.api(), PostParams::default());
         loop {
             let standing = api.get_opt(NAME).await?;
             let mut wanted = journal_map(journal)?;
             let written = if let Some(standing) = &standing {
                 let found = journal_of(standing)?;
-                if found.id == journal.id {
-                    return Ok(None);
-                }
-                if found.phase != Phase::Done {
-                    return Ok(Some(found));
+                if found.id == journal.id || found.phase != Phase::Done {
+                    return Ok((found, made(standing)));
                 }
                 wanted.metadata.resource_version = standing.resource_version();
                 api.replace(NAME, &post, &wanted).await
@@ -297,7 +324,7 @@ impl Book {
                 api.create(&post, &wanted).await
             };
             match written {
-                Ok(_) => return Ok(None),
+                Ok(written) => return Ok((journal.clone(), made(&written))),
                 // Somebody was faster; or the answer to this very write was lost.
                 Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => {}
                 Err(kube::Error::Api(status)) if status.is_not_found() => self.make_namespace().await?,
@@ -306,36 +333,43 @@ impl Book {
         }
     }
 
-    /// Writes the journal; returns when it was made there.
+    /// Writes the journal.
     ///
     /// # Errors
     /// Fails when the API server refuses or can't be asked.
-    pub async fn write(&self, journal: &Journal) -> Result<Timestamp, kube::Error> {
-        let written = self.put(&journal_map(journal)?).await?;
-        Ok(written.creation_timestamp().map(|t| t.0).unwrap_or_default())
+    pub async fn write(&self, journal: &Journal) -> Result<(), kube::Error> {
+        self.put(&journal_map(journal)?).await
     }
 
-    /// Writes the list of what moves.
+    /// Writes the list of what moves, of which the journal will know.
     ///
     /// # Errors
     /// Fails when the API server refuses or can't be asked.
-    pub async fn list(&self, id: &str, entries: &[Entry]) -> Result<(), kube::Error> {
-        for (number, chunk) in entries.chunks(CHUNK).enumerate() {
-            let mut wanted = config_map(&format!("{NAME}-{id}-{number}"), id);
+    pub async fn list(&self, journal: &Journal, entries: &[Entry]) -> Result<(), kube::Error> {
+        for (part, chunk) in entries.chunks(CHUNK).enumerate() {
+            let mut wanted = config_map(&journal.list_name(part), &journal.id);
             wanted.binary_data = Some(BTreeMap::from([(OBJECTS.to_owned(), ByteString(packed(chunk)?))]));
-            self.put(&wanted).await?;
+            match self.api().create(&PostParams::default(), &wanted).await {
+                // The journal did not learn of it any more when it was written before; or the namespace is missing.
+                Err(kube::Error::Api(status)) if status.is_already_exists() || status.is_not_found() => {
+                    self.put(&wanted).await?;
+                }
+                other => other.map(|_| ())?,
+            }
         }
         Ok(())
     }
 
-    /// Reads the list of what moves.
+    /// Reads the list of what moves, as far as it is written.
     ///
     /// # Errors
     /// Fails when the API server can't be asked or a list can't be read.
     pub async fn entries(&self, journal: &Journal) -> Result<Vec<Entry>, kube::Error> {
         let mut entries = Vec::new();
-        for number in 0..journal.objects.div_ceil(CHUNK) {
-            let found = self.api().get(&format!("{NAME}-{}-{number}", journal.id)).await?;
+        for part in 0..journal.objects.div_ceil(CHUNK) {
+            let Some(found) = self.api().get_opt(&journal.list_name(part)).await? else {
+                break;
+            };
             let bytes = found.binary_data.and_then(|mut d| d.remove(OBJECTS));
             entries.extend(unpacked(&bytes.unwrap_or_default().0)?);
         }
@@ -369,7 +403,7 @@ impl Book {
         Ok(())
     }
 
-    async fn put(&self, wanted: &ConfigMap) -> Result<ConfigMap, kube::Error> {
+    async fn put(&self, wanted: &ConfigMap) -> Result<(), kube::Error> {
         let api = self.api();
         loop {
             match api
@@ -379,12 +413,12 @@ impl Book {
                 Err(kube::Error::Api(status)) if status.is_not_found() => {}
                 // Without a resource version, a conflict is one of two writers at the same moment.
                 Err(kube::Error::Api(status)) if status.is_conflict() => continue,
-                other => return other,
+                other => return other.map(|_| ()),
             }
             match api.create(&PostParams::default(), wanted).await {
                 Err(kube::Error::Api(status)) if status.is_already_exists() => {}
                 Err(kube::Error::Api(status)) if status.is_not_found() => self.make_namespace().await?,
-                other => return other,
+                other => return other.map(|_| ()),
             }
         }
     }
@@ -415,6 +449,11 @@ fn config_map(name: &str, id: &str) -> ConfigMap {
         },
         ..ConfigMap::default()
     }
+}
+
+/// When it was made, by the clock of its API server.
+fn made(found: &ConfigMap) -> Timestamp {
+    found.creation_timestamp().map(|t| t.0).unwrap_or_default()
 }
 
 fn journal_map(journal: &Journal) -> Result<ConfigMap, kube::Error> {
@@ -472,6 +511,7 @@ mod tests {
             begun: Timestamp::from_second(1).unwrap(),
             ended: None,
             objects: 3,
+            list: 0,
             namespaces: Vec::new(),
             version: "1".to_owned(),
         }
@@ -547,6 +587,41 @@ mod tests {
         );
     }
 
+    #[tokio::test]
+    async fn a_list_is_read_as_far_as_it_is_written() {
+        let entry = |n: usize| Entry {
+            kind: "secrets".to_owned(),
+            version: "v1".to_owned(),
+            namespace: None,
+            name: n.to_string(),
+            uid: n.to_string(),
+            copied: false,
+            paused: false,
+            compared: None,
+            level: 0,
+        };
+        let first = packed(&[entry(0), entry(1)]).unwrap();
+        let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            let mut list = config_map("any", "1");
+            list.binary_data = Some(BTreeMap::from([(OBJECTS.to_owned(), ByteString(first.clone()))]));
+            let is_there = request.uri().path().ends_with("/machinectl-move-1-2-0");
+            let body = if is_there {
+                serde_json::to_vec(&list)
+            } else {
+                serde_json::to_vec(
+                    &serde_json::json!({ "kind": "Status", "code": 404, "reason": "NotFound", "message": "", "status": "Failure" }),
+                )
+            };
+            let answer = http::Response::builder().status(if is_there { 200 } else { 404 });
+            std::future::ready(answer.body(kube::client::Body::from(body.unwrap())))
+        });
+        let book = Book::new(&Client::new(service, "default"));
+        let mut journal = journal("1", Phase::Copying, "a", "b");
+        assert_eq!(book.entries(&journal).await.unwrap(), []);
+        (journal.list, journal.objects) = (2, 3 * CHUNK);
+        assert_eq!(book.entries(&journal).await.unwrap(), [entry(0), entry(1)]);
+    }
+
     #[test]
     fn a_list_comes_back_as_it_was_written_and_is_small() {
         let entries: Vec<Entry> = (0..CHUNK)
@@ -558,6 +633,8 @@ mod tests {
                 uid: uuid::Uuid::new_v4().to_string(),
                 copied: n == 3,
                 paused: n == 4,
+                compared: Some((1_000_000 + n).to_string()),
+                level: n % 5,
             })
             .collect();
         let bytes = packed(&entries).unwrap();

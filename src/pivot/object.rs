@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Deserializer};
-use serde_json::{Value, value::RawValue};
+use serde_json::Value;
 
 use super::{facts::Text, kinds::MovedKind};
 
@@ -20,7 +20,8 @@ pub struct Object {
     pub uid: Box<str>,
     /// Its resource version where it was read.
     pub resource_version: Box<str>,
-    /// The whole object, status and managed fields included, as JSON. For files it is without white space, fields in the order of the alphabet.
+    /// The whole object, status and managed fields included, as JSON: for a move as the API server wrote it, for files without white space and
+    /// with fields in the order of the alphabet.
     pub text: Box<str>,
 }
 
@@ -89,8 +90,7 @@ impl Object {
     ///
     /// # Errors
     /// Fails if it has no name.
-    pub(super) fn as_written(index: usize, kind: &MovedKind, item: &RawValue) -> Result<Self, NoObject> {
-        let written = item.get();
+    pub(super) fn as_written(index: usize, kind: &MovedKind, written: &str) -> Result<Self, NoObject> {
         let head: Option<Head> = serde_json::from_str(written).ok();
         let text = match &head {
             Some(Head {
@@ -268,8 +268,7 @@ mod tests {
             r#"{"metadata":{}}"#,
             "3",
         ] {
-            let raw: &RawValue = serde_json::from_str(item).unwrap();
-            let written = Object::as_written(0, &kind, raw);
+            let written = Object::as_written(0, &kind, item);
             let read = Object::new(0, &kind, serde_json::from_str(item).unwrap());
             assert_eq!(written.is_ok(), read.is_ok(), "{item}");
             if let (Ok(written), Ok(read)) = (written, read) {
@@ -278,6 +277,16 @@ mod tests {
                 assert_eq!(Object { text, ..written }, read, "{item}");
             }
         }
+    }
+
+    #[test]
+    fn no_key_means_something_else_than_it_says() {
+        let item = r#"{"$serde_json::private::RawValue":"{}","metadata":{"name":"a","annotations":{"$serde_json::private::RawValue":"{\"b\":1}"}}}"#;
+        let object = Object::as_written(0, &MovedKind::secret(), item).unwrap();
+        let value = object.value().unwrap();
+        let key = "$serde_json::private::RawValue";
+        assert_eq!(value[key], "{}");
+        assert_eq!(value["metadata"]["annotations"], json!({ key: "{\"b\":1}" }));
     }
 
     #[test]

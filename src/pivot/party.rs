@@ -2,16 +2,16 @@
 
 use std::{collections::HashMap, future::Future, sync::Arc};
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
 use http::Method;
 use serde_json::{Value, json};
 
 use super::{
-    AT_ONCE, MoveError,
+    MoveError,
     copy::PAUSES,
     fencing::Fenced,
     journal::{Entry, Journal, Phase, Side},
-    remove::{Exit, Left},
+    object::Object,
+    remove::{Exit, Left, rounds},
     site::{Sent, Site},
     survey::Survey,
     tasks, verify,
@@ -109,36 +109,42 @@ impl Party<'_> {
             .map_err(self.failed("read the journal of a move"))
     }
 
-    /// Writes the journal of a move that begins, unless that of another one stands there.
-    pub(super) async fn begin(self, journal: &Journal) -> Result<(), MoveError> {
-        let standing = self.site.book.begin(journal).await;
-        match standing.map_err(self.failed("write the journal of the move"))? {
-            None => Ok(()),
-            Some(other) => Err(MoveError::Busy {
-                side: self.side,
-                journal: Box::new(other),
-            }),
+    /// Writes the journal of a move that begins, unless that of another one stands there. Returns the one that stands there then, and since
+    /// when.
+    pub(super) async fn begin(self, journal: &Journal) -> Result<(Journal, Timestamp), MoveError> {
+        let begun = self.site.book.begin(journal).await;
+        let (standing, since) = begun.map_err(self.failed("write the journal of the move"))?;
+        if standing.id == journal.id {
+            return Ok((standing, since));
         }
+        Err(MoveError::Busy {
+            side: self.side,
+            journal: Box::new(standing),
+        })
     }
 
-    /// Writes the journal; returns since when it stands there.
-    pub(super) async fn write(self, journal: &Journal) -> Result<Timestamp, MoveError> {
+    /// Writes the journal.
+    pub(super) async fn write(self, journal: &Journal) -> Result<(), MoveError> {
         let written = self.site.book.write(journal).await;
         written.map_err(self.failed("write the journal of the move"))
     }
 
     /// Writes the list of what moves.
     pub(super) async fn list(self, journal: &Journal, entries: &[Entry]) -> Result<(), MoveError> {
-        let written = self.site.book.list(&journal.id, entries).await;
+        let written = self.site.book.list(journal, entries).await;
         written.map_err(self.failed("write the list of what moves"))
+    }
+
+    /// Writes the list of what moves, then the journal, which says that this one counts.
+    pub(super) async fn write_with_list(self, journal: &Journal, entries: &[Entry]) -> Result<(), MoveError> {
+        self.list(journal, entries).await?;
+        self.write(journal).await
     }
 
     /// What a move brings, as far as its list is written.
     pub(super) async fn entries(self, journal: &Journal) -> Result<Vec<Entry>, MoveError> {
-        match self.site.book.entries(journal).await {
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(Vec::new()),
-            other => other.map_err(self.failed("read the list of what moves")),
-        }
+        let read = self.site.book.entries(journal).await;
+        read.map_err(self.failed("read the list of what moves"))
     }
 
     /// Removes the lists of a move, and its journal unless that stays as a record.
@@ -157,33 +163,30 @@ impl Party<'_> {
             // Only a new one says since when it stands there.
             self.close(&old.id, true).await?;
         }
-        self.begin(journal).await?;
-        let since = self.write(journal).await?;
-        let mut namespaces: Vec<&str> = entries.iter().filter_map(|e| e.namespace.as_deref()).collect();
-        namespaces.sort_unstable();
-        namespaces.dedup();
-        let made = stream::iter(namespaces).map(|name| self.make_namespace(name));
-        let made = made.buffer_unordered(AT_ONCE).try_collect::<()>();
-        tokio::try_join!(self.list(journal, entries), made)?;
+        let (standing, since) = self.begin(journal).await?;
+        // Whoever undoes this must find all of it, so what is on its way is waited for.
+        let made = self.make_namespaces(entries);
+        let (listed, made) = futures::join!(self.list(journal, entries), made);
+        listed.and(made)?;
+        if standing != *journal {
+            self.write(journal).await?;
+        }
         Ok(since)
     }
 
-    async fn make_namespace(self, name: &str) -> Result<(), MoveError> {
-        let body = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
-        let path = format!("/api/v1/namespaces/{name}");
-        let failed = || self.failed(format!("make namespace {name}"));
-        match self.site.send(Method::GET, &path, Sent::Whole, None).await {
-            Ok(_) => return Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 404 => {}
-            Err(error) => return Err(failed()(error)),
-        }
-        let made = self
-            .site
-            .send(Method::POST, "/api/v1/namespaces", Sent::Whole, Some(&body));
-        match made.await {
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
-            other => other.map(|_| ()).map_err(failed()),
-        }
+    async fn make_namespaces(self, entries: &[Entry]) -> Result<(), MoveError> {
+        let mut names: Vec<&str> = entries.iter().filter_map(|e| e.namespace.as_deref()).collect();
+        names.sort_unstable();
+        names.dedup();
+        let side = self.side;
+        let work = |name: &str| {
+            let (cluster, name) = (self.site.clone(), name.to_owned());
+            async move {
+                let made = make_namespace(&cluster, &name).await;
+                made.map_err(|e| MoveError::api(format!("can't make namespace {name} in the {side}"), e))
+            }
+        };
+        tasks::each(names, work, Ok).await
     }
 
     /// Keeps controllers of other software away from what they control. Returns the resource versions that this has brought, by UID, of
@@ -193,25 +196,29 @@ impl Party<'_> {
         entries: &[Entry],
         survey: &Survey,
     ) -> Result<HashMap<String, String>, MoveError> {
-        let versions = survey.objects.iter().map(|o| (&*o.uid, &*o.resource_version));
-        let versions: HashMap<&str, &str> = versions.filter(|(_, version)| !version.is_empty()).collect();
-        let known = |uid: &str| versions.get(uid).map(|version| (*version).to_owned());
+        let surveyed = survey.objects.iter().filter(|o| !o.resource_version.is_empty());
+        let surveyed: HashMap<&str, &Object> = surveyed.map(|o| (&*o.uid, o)).collect();
+        let known = |uid: &str| surveyed.get(uid).map(|&object| object.clone());
         let mut brought = HashMap::new();
-        self.pauses(entries, &json!(""), known, |paused| brought.extend(paused))
-            .await?;
+        self.set_pause(entries, "pause", &json!(""), known, |paused| {
+            brought.extend(paused);
+        })
+        .await?;
         Ok(brought)
     }
 
     /// Lets the controllers of other software at what they control again.
     pub(super) async fn unpause(self, entries: &[Entry]) -> Result<(), MoveError> {
-        self.pauses(entries, &Value::Null, |_| None, |_| ()).await
+        self.set_pause(entries, "unpause", &Value::Null, |_| None, |_| ())
+            .await
     }
 
-    async fn pauses(
+    async fn set_pause(
         self,
         entries: &[Entry],
+        what: &'static str,
         value: &Value,
-        known: impl Fn(&str) -> Option<String>,
+        known: impl Fn(&str) -> Option<Object>,
         mut hear: impl FnMut(Option<(String, String)>),
     ) -> Result<(), MoveError> {
         let mut patch = json!({});
@@ -223,9 +230,9 @@ impl Party<'_> {
             let (cluster, entry, patch) = (self.site.clone(), entry.clone(), patch.clone());
             let known = known(&entry.uid);
             async move {
-                let version = pause_one(&cluster, &entry, patch, known).await;
+                let version = set_pause_of(&cluster, &entry, patch, known).await;
                 let version =
-                    version.map_err(|e| MoveError::api(format!("can't pause {entry} in the {side}"), e))?;
+                    version.map_err(|e| MoveError::api(format!("can't {what} {entry} in the {side}"), e))?;
                 Ok(version.map(|version| (entry.uid, version)))
             }
         };
@@ -266,16 +273,14 @@ impl Party<'_> {
             .filter(|(_, object)| !is_older(object, since))
             .collect();
         let exit = Arc::new(Exit::of(id, going.iter().map(|(entry, _)| *entry)));
-        let (first, then): (Vec<_>, Vec<_>) = going
-            .into_iter()
-            .partition(|(_, object)| exit.is_marked_first(object, false));
+        let is_marked = |(_, object): &(&Entry, Value)| exit.is_marked_first(object, false);
         let mut marked = Vec::new();
-        for some in [first, then] {
+        for some in rounds(going, is_marked, |(entry, _)| entry.level) {
             let work = |(entry, object): (&Entry, Value)| {
                 let (site, exit, entry) = (self.site.clone(), Arc::clone(&exit), entry.clone());
                 async move {
                     let left = exit.take_any(&site, &entry, object).await?;
-                    Ok((left == Left::Marked).then_some(entry))
+                    Ok(matches!(left, Left::Marked(_)).then_some(entry))
                 }
             };
             tasks::each(some, work, |entry| {
@@ -319,31 +324,91 @@ impl Party<'_> {
     }
 }
 
-/// Pauses an object. If it still is of the resource version that is `known`, the one that it has then is returned.
-async fn pause_one(
+async fn make_namespace(site: &Site, name: &str) -> Result<(), kube::Error> {
+    let path = format!("/api/v1/namespaces/{name}");
+    match site.send(Method::GET, &path, Sent::Whole, None).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => {}
+        other => return other.map(|_| ()),
+    }
+    let body = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
+    let made = site.send(Method::POST, "/api/v1/namespaces", Sent::Whole, Some(&body));
+    match made.await {
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+        other => other.map(|_| ()),
+    }
+}
+
+/// Pauses an object, or lets its controllers at it. If nothing but the pause came to what is `known` of it, the resource version that it has then
+/// is returned.
+async fn set_pause_of(
     site: &Site,
     entry: &Entry,
     patch: Value,
-    known: Option<String>,
+    known: Option<Object>,
 ) -> Result<Option<String>, kube::Error> {
     let at = entry.path(true);
     if let Some(known) = known {
         let mut exact = patch.clone();
-        exact["metadata"]["resourceVersion"] = known.into();
+        exact["metadata"]["resourceVersion"] = json!(known.resource_version);
         match site.send(Method::PATCH, &at, Sent::Merge, Some(&exact)).await {
             // It was changed: that is found out when both places are compared.
             Err(kube::Error::Api(status)) if status.code == 409 => {}
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(None),
             other => {
                 let now = other?;
-                let same = now["metadata"]["uid"] == entry.uid.as_str();
-                let version = now["metadata"]["resourceVersion"].as_str().filter(|_| same);
-                return Ok(version.map(ToOwned::to_owned));
+                let version = now["metadata"]["resourceVersion"].as_str().map(ToOwned::to_owned);
+                // A webhook may have changed more: then both places are compared with what it is now.
+                return Ok(version.filter(|_| is_but_paused(&known, now)));
             }
         }
     }
     match site.send(Method::PATCH, &at, Sent::Merge, Some(&patch)).await {
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
         other => other.map(|_| None),
+    }
+}
+
+/// Whether an object is what it was, but for pauses and for what an API server writes with each change.
+fn is_but_paused(before: &Object, mut now: Value) -> bool {
+    let Ok(mut before) = before.value() else {
+        return false;
+    };
+    for object in [&mut before, &mut now] {
+        let Some(metadata) = object["metadata"].as_object_mut() else {
+            return false;
+        };
+        for field in ["resourceVersion", "generation", "managedFields"] {
+            metadata.remove(field);
+        }
+        if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+            annotations.retain(|name, _| !PAUSES.contains(&name.as_str()));
+            if annotations.is_empty() {
+                metadata.remove("annotations");
+            }
+        }
+    }
+    before == now
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::kinds::MovedKind, *};
+
+    #[test]
+    fn a_pause_that_changed_anything_else_is_not_taken_for_one() {
+        let before = json!({ "metadata": { "name": "a", "uid": "u", "resourceVersion": "7", "generation": 1 }, "data": { "b": "c" } });
+        let before = Object::new(0, &MovedKind::secret(), before).unwrap();
+        let mut now = before.value().unwrap();
+        now["metadata"]["annotations"] = json!({ PAUSES[0]: "", PAUSES[1]: "" });
+        now["metadata"]["resourceVersion"] = json!("8");
+        now["metadata"]["managedFields"] = json!([{ "manager": "m" }]);
+        assert!(is_but_paused(&before, now.clone()));
+        for (at, value) in [("/data/b", "d"), ("/metadata/uid", "v")] {
+            let mut other = now.clone();
+            *other.pointer_mut(at).unwrap() = json!(value);
+            assert!(!is_but_paused(&before, other), "{at}");
+        }
+        now["metadata"]["annotations"]["by"] = json!("a webhook");
+        assert!(!is_but_paused(&before, now));
     }
 }

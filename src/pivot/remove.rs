@@ -3,11 +3,12 @@
 //! What is held is marked first, and goes with all that bears the mark: that is one request for many objects.
 
 use std::{
-    collections::{HashMap, HashSet},
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Mutex,
 };
 
-use futures::future::try_join_all;
+use futures::future::join_all;
 use http::Method;
 use serde_json::{Value, json};
 
@@ -81,13 +82,39 @@ fn leave(object: &Value, id: &str, part: Option<usize>, pause: bool) -> Leave {
     }))
 }
 
+/// In which rounds objects leave: first those that are only marked for now, then what is owned before its owners. No round begins before the last
+/// one has ended: an owner takes what it owns along, even if that was changed and is just being brought to the target.
+pub(super) fn rounds<T>(
+    all: impl IntoIterator<Item = T>,
+    is_marked: impl Fn(&T) -> bool,
+    level: impl Fn(&T) -> usize,
+) -> impl Iterator<Item = Vec<T>> {
+    let mut rounds: BTreeMap<Reverse<usize>, Vec<T>> = BTreeMap::new();
+    for one in all {
+        let round = if is_marked(&one) { usize::MAX } else { level(&one) };
+        rounds.entry(Reverse(round)).or_default().push(one);
+    }
+    rounds.into_values()
+}
+
+/// A marked object without its mark. What held it is gone.
+pub(super) fn unmarked(mut object: Value) -> Value {
+    let labels = object
+        .pointer_mut("/metadata/labels")
+        .and_then(Value::as_object_mut);
+    if let Some(labels) = labels {
+        labels.retain(|label, _| label != MOVED && label != PART);
+    }
+    object
+}
+
 /// What became of an object that was to leave.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Left {
     /// It is gone.
     Gone,
-    /// It goes when those that bear the mark are deleted.
-    Marked,
+    /// It goes when those that bear the mark are deleted. If it has got the mark just now, this is its resource version since then.
+    Marked(Option<String>),
     /// It is another one than was thought: it was changed.
     Changed,
 }
@@ -164,36 +191,51 @@ impl Exit {
         pause: bool,
     ) -> Result<Left, kube::Error> {
         let at = entry.path(true);
-        let (method, sent, body, then) = match leave(seen, &self.id, self.part(entry), pause) {
+        let left = match leave(seen, &self.id, self.part(entry), pause) {
             Leave::Marked => {
                 lock(&self.marked_before).insert(entry.path(false));
-                return Ok(Left::Marked);
+                return Ok(Left::Marked(None));
             }
-            Leave::Mark(patch) => (Method::PATCH, Sent::Merge, patch, Left::Marked),
-            Leave::Delete(options) => (Method::DELETE, Sent::Whole, options, Left::Gone),
+            Leave::Mark(patch) => site.patch(&at, &patch).await.map(|now| Left::Marked(Some(now))),
+            Leave::Delete(options) => {
+                let deleted = site.tell(Method::DELETE, &at, Sent::Whole, &options).await;
+                deleted.map(|()| Left::Gone)
+            }
         };
-        match site.tell(method, &at, sent, &body).await {
-            Ok(()) => Ok(then),
+        match left {
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(Left::Gone),
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(Left::Changed),
-            Err(error) => Err(error),
+            left => left,
         }
     }
 
-    /// Deletes everything that bears the mark, of the kinds and in the namespaces of `marked`, in their order.
+    /// Deletes everything that bears the mark, of the kinds and in the namespaces of `marked`: namespaces side by side, what stands outside of them
+    /// last, and the kinds of each in their order.
     pub(super) async fn sweep(
         &self,
         site: &Site,
         marked: impl IntoIterator<Item = &Entry>,
     ) -> Result<(), MoveError> {
-        let mut swept = HashSet::new();
+        let mut places: BTreeMap<Option<&str>, Vec<&Entry>> = BTreeMap::new();
+        let mut known = HashSet::new();
         for entry in marked {
+            if known.insert(entry.path(false)) {
+                places.entry(entry.namespace.as_deref()).or_default().push(entry);
+            }
+        }
+        let outside = places.remove(&None).unwrap_or_default();
+        let inside = places.into_values().map(|lists| self.sweep_each(site, lists));
+        // What is on its way is waited for, even if one of them fails.
+        join_all(inside).await.into_iter().collect::<Result<(), _>>()?;
+        self.sweep_each(site, outside).await
+    }
+
+    /// Deletes what bears the mark of some kinds, each named by one of its objects, one kind after the other.
+    async fn sweep_each(&self, site: &Site, lists: Vec<&Entry>) -> Result<(), MoveError> {
+        for entry in lists {
             let path = entry.path(false);
             let parts = if self.many.contains(&path) { PARTS } else { 0 };
             let others = parts == 0 || lock(&self.marked_before).contains(&path);
-            if !swept.insert(path) {
-                continue;
-            }
             let failed = |e| {
                 MoveError::api(
                     format!("can't delete {} of context \"{}\"", entry.kind, site.context()),
@@ -201,7 +243,8 @@ impl Exit {
                 )
             };
             let parts = (0..parts).map(|part| self.delete(site, entry, Some(part)));
-            try_join_all(parts).await.map_err(failed)?;
+            let deleted: Result<(), _> = join_all(parts).await.into_iter().collect();
+            deleted.map_err(failed)?;
             if others {
                 self.delete(site, entry, None).await.map_err(failed)?;
             }
@@ -273,6 +316,8 @@ mod tests {
             uid: uuid::Uuid::from_u128(n as u128 * 7919).to_string(),
             copied: false,
             paused: false,
+            compared: None,
+            level: 0,
         };
         let machines: Vec<Entry> = (0..MANY).map(|n| entry("machines.machine.crit.sh", n)).collect();
         let few = entry("secrets", 0);
@@ -286,6 +331,27 @@ mod tests {
             panic!("it is to be marked");
         };
         assert_eq!(patch["metadata"]["labels"], json!({ MOVED: "m", PART: "3" }));
+    }
+
+    #[test]
+    fn what_is_owned_leaves_before_its_owners_and_marked_objects_first() {
+        let all = [
+            (0, "cluster"),
+            (2, "secret"),
+            (1, "marked"),
+            (1, "set"),
+            (2, "other"),
+        ];
+        let rounds: Vec<_> = rounds(all, |(_, name)| *name == "marked", |(level, _)| *level).collect();
+        assert_eq!(
+            rounds,
+            [
+                vec![(1, "marked")],
+                vec![(2, "secret"), (2, "other")],
+                vec![(1, "set")],
+                vec![(0, "cluster")]
+            ]
+        );
     }
 
     #[test]

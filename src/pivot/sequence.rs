@@ -19,13 +19,13 @@ use super::{
     fencing::Fenced,
     journal::{Decision, Entry, Extent, Journal, Phase, Side, decide, new_id},
     party::Party,
-    remove::Exit,
+    remove::{Exit, MOVED},
     report::Report,
     site::Site,
-    strays::{self, Strays},
+    strays,
     survey::{Key, Survey, There, namespaces},
     verify,
-    write::{Stop, Writer},
+    write::{Paused, Stop, Writer},
 };
 use crate::{
     story::Story,
@@ -166,18 +166,12 @@ impl Move {
     /// Asks both clusters whether it can be done.
     async fn check(&self, survey: &Arc<Survey>) -> Result<Findings, MoveError> {
         let clusters = check::clusters(&self.source, &self.target, survey, &*self.story);
-        let (mut findings, strays) = tokio::try_join!(clusters, self.strays(survey))?;
+        let namespaces = namespaces(&self.extent);
+        let strays = strays::look(&self.source, survey, &namespaces, self.unsettled);
+        let (mut findings, strays) = tokio::try_join!(clusters, strays)?;
         findings.problems.extend(strays.problems);
         findings.notes.extend(strays.notes);
         Ok(findings)
-    }
-
-    async fn strays(&self, survey: &Survey) -> Result<Strays, MoveError> {
-        // Whoever takes everything along to delete it does not mind what goes with it.
-        if self.unsettled == Unsettled::Take {
-            return Ok(Strays::default());
-        }
-        strays::look(&self.source, survey, &namespaces(&self.extent)).await
     }
 
     /// What is on its way, if that is in the way.
@@ -221,6 +215,7 @@ impl Move {
             begun: self.clock.now(),
             ended: None,
             objects: survey.count(),
+            list: 0,
             namespaces: findings.missing_namespaces.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
@@ -355,46 +350,22 @@ impl Move {
             None => self.survey().await?,
         };
         let fresh = tried.is_some();
-        let mut notes = self.check_again(&survey, tried, journal).await?;
-        let before = self.party(Side::Source).entries(journal).await?;
-        let entries = survey.entries(&before);
-        journal.objects = entries.len();
-        journal.phase = Phase::Copying;
-        let (since, ()) = tokio::try_join!(
-            self.party(Side::Target).open(journal, &entries),
-            self.party(Side::Source).list(journal, &entries)
-        )?;
+        let notes = self.check_again(&survey, tried, journal).await?;
+        let listed = self.open(journal, &survey).await?;
         self.story
             .step("Bringing the controllers of the target to a stand");
         let mut target = self.party(Side::Target).fence(&journal.id).await?;
         let work = async {
-            self.party(Side::Source).write(journal).await?;
-            let versions = self.party(Side::Source).pause(&entries, &survey).await?;
-            // What was deleted in the source while the move lay still must not arrive.
-            let moving: HashSet<&str> = entries.iter().map(|e| e.uid.as_str()).collect();
-            let gone = before.iter().rev().filter(|e| !moving.contains(e.uid.as_str()));
-            let gone: Vec<&Entry> = gone.collect();
-            self.party(Side::Target)
-                .withdraw(&gone, since, &journal.id)
-                .await?;
+            self.catch_up(journal, &listed).await?;
+            let source = self.party(Side::Source);
+            let paused = Paused {
+                versions: source.pause(&listed.entries, &survey).await?,
+                entries: &listed.entries,
+            };
             self.stop.check()?;
-            self.story.step("Copying objects");
-            let writer = self.writer(&survey, fresh, (&entries, versions), since).await?;
-            writer.copy_all(&*self.story).await?;
-            self.story.step("Comparing both places");
-            let equal = verify::verify(&self.source, &writer, &self.extent, self.unsettled).await?;
-            notes.extend(equal.notes);
-            self.stop.check()?;
-            journal.phase = Phase::Committed;
-            self.party(Side::Source).write(journal).await?;
-            Ok(Copied {
-                survey: Arc::clone(&survey),
-                entries,
-                notes,
-                writer,
-                seen: equal.seen,
-                fences: None,
-            })
+            let writer = self.writer(&survey, fresh, paused, listed.since).await?;
+            self.copy_and_compare(journal, writer, listed.entries, notes)
+                .await
         };
         let result = Box::pin(target.during(work)).await;
         match result {
@@ -404,6 +375,87 @@ impl Move {
                 Err(error)
             }
         }
+    }
+
+    /// Writes down on both sides what moves before anything is done: also what moved before and is gone from the source, since a part of it
+    /// may stand in the target, and nothing as paused that is not.
+    async fn open(&self, journal: &mut Journal, survey: &Survey) -> Result<Listed, MoveError> {
+        let (source, target) = (self.party(Side::Source), self.party(Side::Target));
+        let before = source.entries(journal).await?;
+        let entries = survey.entries(&before)?;
+        let uids = |entries: &[Entry]| entries.iter().map(|e| e.uid.clone()).collect::<HashSet<_>>();
+        let (known, moving) = (uids(&before), uids(&entries));
+        let mut written = before;
+        let new = entries.iter().filter(|e| !known.contains(&e.uid));
+        written.extend(new.map(|e| Entry {
+            paused: false,
+            ..e.clone()
+        }));
+        journal.relist(written.len());
+        journal.phase = Phase::Copying;
+        // Whoever undoes this must find all of it, so what is on its way is waited for.
+        let (opened, listed) = futures::join!(target.open(journal, &written), source.list(journal, &written));
+        let since = opened?;
+        listed?;
+        source.write(journal).await?;
+        let gone = written.iter().filter(|e| !moving.contains(&e.uid));
+        Ok(Listed {
+            gone: gone.cloned().collect(),
+            is_final: written == entries,
+            entries,
+            since,
+        })
+    }
+
+    /// What was deleted in the source while the move lay still must not arrive. Only when it is out of the target it leaves the lists, and only
+    /// right before something is paused they say so.
+    async fn catch_up(&self, journal: &mut Journal, listed: &Listed) -> Result<(), MoveError> {
+        let target = self.party(Side::Target);
+        let gone: Vec<&Entry> = listed.gone.iter().rev().collect();
+        target.withdraw(&gone, listed.since, &journal.id).await?;
+        if listed.is_final {
+            return Ok(());
+        }
+        journal.relist(listed.entries.len());
+        if !gone.is_empty() {
+            target.write_with_list(journal, &listed.entries).await?;
+        }
+        let source = self.party(Side::Source);
+        source.write_with_list(journal, &listed.entries).await
+    }
+
+    /// Copies everything, compares, and commits.
+    async fn copy_and_compare(
+        &self,
+        journal: &mut Journal,
+        writer: Arc<Writer>,
+        mut entries: Vec<Entry>,
+        mut notes: Vec<String>,
+    ) -> Result<Copied, MoveError> {
+        self.story.step("Copying objects");
+        writer.copy_all(&*self.story).await?;
+        self.story.step("Comparing both places");
+        let equal = verify::verify(&self.source, &writer, &self.extent, self.unsettled).await?;
+        notes.extend(equal.notes);
+        self.stop.check()?;
+        // Whoever goes on after a crash has to know what was compared: it removes nothing else.
+        for entry in &mut entries {
+            let seen = equal.seen.get(&entry.uid);
+            let version = seen.and_then(|seen| seen["metadata"]["resourceVersion"].as_str());
+            entry.compared = version.map(ToOwned::to_owned);
+        }
+        journal.relist(entries.len());
+        journal.phase = Phase::Committed;
+        let source = self.party(Side::Source);
+        source.write_with_list(journal, &entries).await?;
+        Ok(Copied {
+            survey: Arc::clone(&writer.survey),
+            entries,
+            notes,
+            writer,
+            seen: equal.seen,
+            fences: None,
+        })
     }
 
     /// Between the first checks and the fence the source may have changed: what is new is tried, too.
@@ -448,7 +500,7 @@ impl Move {
         &self,
         survey: &Arc<Survey>,
         fresh: bool,
-        paused: (&[Entry], HashMap<String, String>),
+        paused: Paused<'_>,
         since: Timestamp,
     ) -> Result<Arc<Writer>, MoveError> {
         let there = if fresh {
@@ -538,8 +590,8 @@ impl Move {
     ) -> Result<(), MoveError> {
         let going: Vec<&Entry> = entries.iter().filter(|e| !e.copied).rev().collect();
         let (writer, seen) = match known {
-            Some((writer, seen)) => (Some(Arc::clone(writer)), std::mem::take(seen)),
-            None => (None, verify::read_entries(&self.source, &going).await?),
+            Some((writer, seen)) => (Arc::clone(writer), std::mem::take(seen)),
+            None => self.as_compared(journal, entries, &going).await?,
         };
         let emptying = Emptying {
             source: self.source.clone(),
@@ -549,6 +601,28 @@ impl Move {
             stop: self.stop.clone(),
         };
         Arc::new(emptying).all(&going, seen).await
+    }
+
+    /// What stands in the source of what another process has compared, as it was then: what was changed since is found out when it is to leave.
+    async fn as_compared(
+        &self,
+        journal: &Journal,
+        entries: &[Entry],
+        going: &[&Entry],
+    ) -> Result<(Arc<Writer>, HashMap<String, Value>), MoveError> {
+        let mut seen = verify::read_entries(&self.source, going).await?;
+        for entry in going {
+            if let (Some(seen), Some(compared)) = (seen.get_mut(&entry.uid), &entry.compared)
+                && seen["metadata"]["labels"][MOVED] != *journal.id
+            {
+                seen["metadata"]["resourceVersion"] = compared.as_str().into();
+            }
+        }
+        // The journal of the target goes only when the source is empty.
+        let since = self.party(Side::Target).journal().await?;
+        let since = since.map_or(journal.begun, |(_, since)| since);
+        let writer = Writer::resumed(&self.source, &self.target, entries, since, &self.stop);
+        Ok((writer.await?, seen))
     }
 
     /// Undoes a move that is not committed: empties the target of what it brought there, and lets the source go on.
@@ -589,6 +663,18 @@ impl Move {
             story: &*self.story,
         }
     }
+}
+
+/// What is written down before anything is done.
+struct Listed {
+    /// What moves.
+    entries: Vec<Entry>,
+    /// What moved before, and is gone from the source.
+    gone: Vec<Entry>,
+    /// Whether the lists say just what moves.
+    is_final: bool,
+    /// Since when the journal stands in the target.
+    since: Timestamp,
 }
 
 /// What stands at the commit point.

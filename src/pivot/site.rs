@@ -4,6 +4,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use http::Method;
 use kube::Client;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
@@ -129,6 +130,14 @@ impl Site {
         self.direct.ask(request).await.map(|_| ())
     }
 
+    /// Changes an object; returns the resource version that it has then.
+    pub(super) async fn patch(&self, address: &str, patch: &Value) -> Result<String, kube::Error> {
+        let request = request(Method::PATCH, address, Sent::Merge, Some(patch), SHORT)?;
+        let answer = self.direct.ask(request).await?;
+        let changed: Changed = serde_json::from_slice(&answer).map_err(kube::Error::SerdeError)?;
+        Ok(changed.metadata.resource_version)
+    }
+
     /// Asks whether something may be done there. Reviews that can't be made count as a yes: the request itself will tell.
     pub(super) async fn allows(&self, what: &Action<'_>) -> bool {
         let Action {
@@ -149,6 +158,18 @@ impl Site {
         let answer = self.send(Method::POST, path, Sent::Whole, Some(&review)).await;
         answer.map_or(true, |a| a["status"]["allowed"] != false)
     }
+}
+
+/// What of a changed object is read.
+#[derive(Deserialize)]
+struct Changed {
+    metadata: ChangedMeta,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ChangedMeta {
+    resource_version: String,
 }
 
 /// Something that may be allowed or not.

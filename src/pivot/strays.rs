@@ -10,6 +10,7 @@ use super::{
     collect::{ListMeta, METADATA, Namespaces, ReadError, each_page_as},
     error::Problem,
     kinds::StayingKind,
+    sequence::Unsettled,
     site::Site,
     survey::Survey,
 };
@@ -28,8 +29,17 @@ pub(super) struct Strays {
     pub(super) notes: Vec<String>,
 }
 
-/// Looks among the objects that stay for those that are owned by what leaves the source. Only their metadata are read.
-pub(super) async fn look(site: &Site, survey: &Survey, namespaces: &Namespaces) -> Result<Strays, MoveError> {
+/// Looks among the objects that stay for those that are owned by what leaves the source. Only their metadata are read. Whoever takes everything
+/// along to delete it does not mind what goes with it.
+pub(super) async fn look(
+    site: &Site,
+    survey: &Survey,
+    namespaces: &Namespaces,
+    unsettled: Unsettled,
+) -> Result<Strays, MoveError> {
+    if unsettled == Unsettled::Take {
+        return Ok(Strays::default());
+    }
     let leaving: HashMap<&str, usize> = survey
         .moved()
         .filter(|index| !survey.kept.contains(index))

@@ -125,6 +125,41 @@ impl Survey {
         })
     }
 
+    /// What a list says of what moves, for whoever goes on with what another process has copied: it knows no more of the objects than their
+    /// names.
+    pub(super) fn of_list(kinds: Vec<MovedKind>, entries: &[Entry]) -> Self {
+        let of: HashMap<(String, &str), usize> = kinds
+            .iter()
+            .enumerate()
+            .map(|(index, kind)| ((kind.full_name(), &*kind.version), index))
+            .collect();
+        let known = entries.iter().filter_map(|entry| {
+            let kind = of.get(&(entry.kind.clone(), &*entry.version))?;
+            let object = Object {
+                kind: *kind,
+                namespace: entry.namespace.as_deref().map(Into::into),
+                name: entry.name.as_str().into(),
+                uid: entry.uid.as_str().into(),
+                resource_version: Box::default(),
+                text: Box::default(),
+            };
+            Some((object, entry.copied))
+        });
+        let (objects, copied): (Vec<_>, Vec<_>) = known.unzip();
+        let all = (0..objects.len()).collect();
+        Self {
+            staying: Vec::new(),
+            choice: Choice {
+                groups: vec![all],
+                ..Choice::default()
+            },
+            kept: (0..objects.len()).filter(|&index| copied[index]).collect(),
+            everywhere: false,
+            objects,
+            kinds,
+        }
+    }
+
     /// The objects that move, owners first.
     pub(super) fn moved(&self) -> impl Iterator<Item = usize> + '_ {
         self.choice.groups.iter().flatten().copied()
@@ -143,9 +178,10 @@ impl Survey {
         self.objects[index].key(&self.kinds)
     }
 
-    /// Parses an object. Texts of this program are JSON.
-    pub(super) fn value(&self, index: usize) -> Value {
-        self.objects[index].value().unwrap_or_default()
+    /// Parses an object.
+    pub(super) fn value(&self, index: usize) -> Result<Value, MoveError> {
+        let read = self.objects[index].value();
+        read.map_err(|e| MoveError::unreadable(self.name(index), e))
     }
 
     pub(super) fn key(&self, index: usize) -> Key {
@@ -153,8 +189,9 @@ impl Survey {
     }
 
     /// What should stand in the target. `uids` knows the owners; `paused` says that controllers of other software are to stay away.
-    pub(super) fn wanted(&self, index: usize, uids: &Uids, paused: bool) -> Wanted {
-        Wanted::new(self.kind(index), self.value(index), uids, paused)
+    pub(super) fn wanted(&self, index: usize, uids: &Uids, paused: bool) -> Result<Wanted, MoveError> {
+        let object = self.value(index)?;
+        Ok(Wanted::new(self.kind(index), object, uids, paused))
     }
 
     /// Whether controllers of somebody else act on an object.
@@ -165,26 +202,34 @@ impl Survey {
 
     /// What moves, for the journal. What is foreign and not paused by its owner is paused for the time of the move; what `before` says of
     /// that holds, since the source bears the pause by now.
-    pub(super) fn entries(&self, before: &[Entry]) -> Vec<Entry> {
+    pub(super) fn entries(&self, before: &[Entry]) -> Result<Vec<Entry>, MoveError> {
         let paused: HashSet<&str> = before
             .iter()
             .filter(|e| e.paused)
             .map(|e| e.uid.as_str())
             .collect();
-        let entry = |index: usize| {
-            let (kind, object) = (self.kind(index), &self.objects[index]);
+        let is_to_pause = |index: usize| {
             let foreign = self.is_foreign(index) && !self.kept.contains(&index);
-            Entry {
+            let before = paused.contains(&*self.objects[index].uid);
+            Ok::<_, MoveError>(foreign && (before || !is_paused(&self.value(index)?)))
+        };
+        let entry = |(level, index): (usize, usize)| {
+            let (kind, object) = (self.kind(index), &self.objects[index]);
+            Ok(Entry {
                 kind: kind.full_name(),
                 version: kind.version.clone(),
                 namespace: object.namespace.as_deref().map(ToOwned::to_owned),
                 name: object.name.to_string(),
                 uid: object.uid.to_string(),
                 copied: self.kept.contains(&index),
-                paused: foreign && (paused.contains(&*object.uid) || !is_paused(&self.value(index))),
-            }
+                paused: is_to_pause(index)?,
+                compared: None,
+                level,
+            })
         };
-        self.moved().map(entry).collect()
+        let levels = self.choice.groups.iter().enumerate();
+        let all = levels.flat_map(|(level, group)| group.iter().map(move |&index| (level, index)));
+        all.map(entry).collect()
     }
 
     /// How many objects of each kind move.

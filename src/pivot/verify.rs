@@ -1,29 +1,34 @@
 //! Compares source and target before the source is emptied, and reads what stands in a cluster of the list of a move.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, btree_map::Entry as BTreeEntry},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
     MoveError,
-    collect::{ListMeta, Namespaces, collect_as_written, each_page},
+    collect::{ListMeta, METADATA, Namespaces, collect_as_written, each_page_as},
     copy::{PAUSES, first_difference, is_owned_alike},
     error::Problem,
+    facts::Facts,
     journal::{Entry, Extent},
     kinds::discover,
     object::Object,
     sequence::Unsettled,
     site::Site,
     strays,
-    survey::{Key, Reading, There},
+    survey::{Key, Reading, Survey, There, namespaces},
     tasks::{self, in_parts},
     write::Writer,
 };
 
+/// Lists that are read at once.
+const LISTS: usize = 8;
 /// Objects a page.
 const PAGE: usize = 500;
 /// What a cluster puts into each namespace by itself.
@@ -46,10 +51,15 @@ pub(super) async fn verify(
     unsettled: Unsettled,
 ) -> Result<Equal, MoveError> {
     let survey = &writer.survey;
-    let (now, mut there) = tokio::try_join!(
+    let place = namespaces(extent);
+    let (now, mut there, lost) = tokio::try_join!(
         Reading::of(source, extent),
-        There::of(&writer.target, survey, extent)
+        There::of(&writer.target, survey, extent),
+        strays::look(source, survey, &place, unsettled),
     )?;
+    if !lost.problems.is_empty() {
+        return Err(MoveError::Unequal(lost.problems));
+    }
     let same = now.is_as(survey, |index, object| writer.is_surveyed(index, object));
     let now = Arc::new(now);
     let mut equal = Equal::default();
@@ -60,6 +70,10 @@ pub(super) async fn verify(
         return Ok(equal);
     }
     let now = Arc::unwrap_or_clone(now).survey(extent).await?;
+    let lost = newly_owned(writer, &now);
+    if unsettled != Unsettled::Take && !lost.is_empty() {
+        return Err(MoveError::Unequal(lost));
+    }
     let known: HashSet<Key> = survey.moved().map(|i| survey.key(i)).collect();
     let new = now.moved().filter(|&i| !known.contains(&now.key(i)));
     equal.notes.extend(new.map(|i| {
@@ -69,6 +83,36 @@ pub(super) async fn verify(
         )
     }));
     Ok(equal)
+}
+
+/// What does not move although something that leaves the source owns it by now: it would be deleted with that.
+fn newly_owned(writer: &Writer, now: &Survey) -> Vec<Problem> {
+    let survey = &writer.survey;
+    let known = survey.objects.iter().map(|o| (&*o.uid, &*o.resource_version));
+    let known: HashSet<(&str, &str)> = known.collect();
+    let is_new = |object: &Object| {
+        writer.find(&object.uid).is_none() && !known.contains(&(&*object.uid, &*object.resource_version))
+    };
+    let leaves = |uid: &str| {
+        let owner = writer.find(uid).filter(|owner| !survey.kept.contains(owner));
+        owner.map(|owner| survey.name(owner))
+    };
+    let objects = now.objects.iter().filter(|object| is_new(object));
+    let lost = objects.filter_map(|object| {
+        let name = object.key(&now.kinds);
+        let Ok(facts) = serde_json::from_str::<Facts>(&object.text) else {
+            return Some(Problem::new(format!("{name} in the source can't be read")));
+        };
+        let owner = facts
+            .metadata
+            .owner_references
+            .iter()
+            .find_map(|o| leaves(&o.uid))?;
+        Some(Problem::new(format!(
+            "{name} came to be in the source during the move, and would be deleted with its owner {owner}"
+        )))
+    });
+    lost.collect()
 }
 
 /// An object of the source that moves, as it is now.
@@ -110,11 +154,19 @@ async fn look(
     let (count, of, reading) = (found.len(), Arc::clone(writer), Arc::clone(now));
     let looked = in_parts(count, move |part| {
         let part = found[part].iter();
-        part.filter_map(|&(index, at)| Some(looked(&of, index, &reading.objects[at?])))
+        part.filter_map(|&(index, at)| Some((index, looked(&of, index, &reading.objects[at?]))))
             .collect()
     });
     let mut changed = HashMap::new();
-    for one in looked.await {
+    for (index, one) in looked.await {
+        let one = match one {
+            Ok(one) => one,
+            Err(why) => {
+                let name = survey.name(index);
+                problems.push(Problem::new(format!("{name} in the source can't be read: {why}")));
+                continue;
+            }
+        };
         if one.essence.metadata.deletion_timestamp.is_string() && unsettled != Unsettled::Take {
             let name = survey.name(one.index);
             problems.push(Problem::new(format!("{name} is being deleted in the source")));
@@ -128,14 +180,14 @@ async fn look(
     Err(MoveError::Unequal(problems))
 }
 
-fn looked(writer: &Writer, index: usize, object: &Object) -> Looked {
+fn looked(writer: &Writer, index: usize, object: &Object) -> Result<Looked, serde_json::Error> {
     let changed = !writer.is_surveyed(index, object);
-    Looked {
+    Ok(Looked {
         index,
         uid: object.uid.to_string(),
-        essence: serde_json::from_str(&object.text).unwrap_or_default(),
-        changed: changed.then(|| object.value().unwrap_or_default()),
-    }
+        essence: serde_json::from_str(&object.text)?,
+        changed: changed.then(|| object.value()).transpose()?,
+    })
 }
 
 /// Brings what was changed in the source to the target; `there` learns of it.
@@ -145,21 +197,18 @@ async fn bring(
     there: &mut There,
 ) -> Result<(), MoveError> {
     let survey = &writer.survey;
-    let work = |(&index, value): (&usize, &Value)| {
-        let (writer, now) = (Arc::clone(writer), as_user_wrote(value, writer));
+    let found = changed
+        .keys()
+        .map(|&index| (index, there.get(&survey.key(index))));
+    let found: Vec<_> = found.collect();
+    let work = |(index, found): (usize, Option<Value>)| {
+        let (writer, now) = (Arc::clone(writer), as_user_wrote(&changed[&index], writer));
         async move {
-            let survey = &writer.survey;
-            let found = writer
-                .target
-                .read(survey.kind(index), &survey.objects[index])
-                .await;
-            let found = found
-                .map_err(|e| MoveError::api(format!("can't read {} in the target", survey.name(index)), e))?;
-            let wanted = writer.wanted(index, Some(now));
+            let wanted = writer.wanted(index, Some(now))?;
             Ok((index, writer.bring(index, &wanted, found).await?))
         }
     };
-    tasks::each(changed, work, |(index, object)| {
+    tasks::each(found, work, |(index, object)| {
         there.put(survey.key(index), &object);
         Ok(())
     })
@@ -237,7 +286,10 @@ fn compare_one(writer: &Writer, there: &There, changed: Option<&Value>, index: u
         return Compared::Older(told);
     }
     let now = changed.map(|value| as_user_wrote(value, writer));
-    let wanted = writer.wanted(index, now);
+    let wanted = match writer.wanted(index, now) {
+        Ok(wanted) => wanted,
+        Err(why) => return Compared::Unequal(Problem::new(why.to_string())),
+    };
     if let Some(field) = first_difference(&wanted, &found) {
         return Compared::Unequal(Problem::new(format!("{} differs in {field}", name())));
     }
@@ -290,13 +342,12 @@ pub(super) async fn read_by_name<'a>(
     site: &Site,
     entries: &[&'a Entry],
 ) -> Result<Vec<(&'a Entry, Value)>, MoveError> {
-    let mut lists: BTreeMap<String, HashMap<String, Value>> = BTreeMap::new();
-    for path in entries.iter().map(|e| e.path(false)) {
-        if let BTreeEntry::Vacant(empty) = lists.entry(path) {
-            let found = list(site, empty.key()).await?;
-            empty.insert(found);
-        }
-    }
+    let paths: BTreeSet<String> = entries.iter().map(|e| e.path(false)).collect();
+    let lists = stream::iter(paths).map(|path| async move {
+        let found = list(site, &path).await?;
+        Ok::<_, MoveError>((path, found))
+    });
+    let lists: BTreeMap<String, HashMap<String, Value>> = lists.buffered(LISTS).try_collect().await?;
     let found = |entry: &&'a Entry| {
         let object = lists.get(&entry.path(false))?.get(&entry.name)?;
         Some((*entry, object.clone()))
@@ -317,7 +368,8 @@ pub(super) async fn read_entries(
 }
 
 async fn list(site: &Site, path: &str) -> Result<HashMap<String, Value>, MoveError> {
-    let read = each_page(
+    let read = each_page_as(
+        METADATA,
         &site.client,
         path,
         PAGE,

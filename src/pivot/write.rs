@@ -17,11 +17,12 @@ use super::{
     check::is_shared,
     copy::{How, Seen, Step, Uids, Wanted, first_difference, next},
     journal::Entry,
-    kinds::MovedKind,
+    kinds::{MovedKind, discover},
     object::Object,
     site::{Sent, Site, address, encoded},
     survey::{Survey, There},
     tasks,
+    verify::read_by_name,
 };
 use crate::{story::Story, time::Timestamp};
 
@@ -58,6 +59,14 @@ enum Part {
     Rest,
 }
 
+/// What is paused for the time of a move.
+pub(super) struct Paused<'a> {
+    /// What moves; some of it is paused.
+    pub(super) entries: &'a [Entry],
+    /// The resource versions that this has brought, by UID in the source.
+    pub(super) versions: HashMap<String, String>,
+}
+
 /// Writes objects into the target.
 pub(super) struct Writer {
     pub(super) target: Site,
@@ -66,8 +75,8 @@ pub(super) struct Writer {
     uids: RwLock<Uids>,
     /// What stood in the target when the writing began.
     there: Mutex<There>,
-    /// UIDs of the source of everything that moves.
-    moving: HashSet<Box<str>>,
+    /// Everything that moves, by UID in the source.
+    by_uid: HashMap<Box<str>, usize>,
     /// Objects without their status, which speaks of others that were not there yet, as they stand in the target.
     open: Mutex<Vec<(usize, Box<str>)>>,
     /// Objects that are paused for the time of the move, by UID in the source.
@@ -81,30 +90,62 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Writes what is surveyed; `entries` say what is paused meanwhile, `versions` which resource versions that has brought, `there` what
-    /// stands in the target already.
+    /// Writes what is surveyed; `there` stands in the target already.
     pub(super) fn new(
         target: &Site,
         survey: &Arc<Survey>,
-        (entries, versions): (&[Entry], HashMap<String, String>),
+        paused: Paused<'_>,
         there: There,
         since: Timestamp,
         stop: &Stop,
     ) -> Arc<Self> {
-        let paused = entries.iter().filter(|e| e.paused);
+        let by_uid = survey.moved().map(|i| (survey.objects[i].uid.clone(), i));
+        let entries = paused.entries.iter().filter(|e| e.paused);
         Arc::new(Self {
             target: target.clone(),
             survey: Arc::clone(survey),
             uids: RwLock::default(),
             there: Mutex::new(there),
-            moving: survey.moved().map(|i| survey.objects[i].uid.clone()).collect(),
+            by_uid: by_uid.collect(),
             open: Mutex::default(),
-            paused: paused.map(|e| e.uid.clone()).collect(),
-            versions,
+            paused: entries.map(|e| e.uid.clone()).collect(),
+            versions: paused.versions,
             since,
             stop: stop.clone(),
             done: AtomicUsize::new(0),
         })
+    }
+
+    /// Goes on with what another process has copied, of which `entries` is the list.
+    pub(super) async fn resumed(
+        source: &Site,
+        target: &Site,
+        entries: &[Entry],
+        since: Timestamp,
+        stop: &Stop,
+    ) -> Result<Arc<Self>, MoveError> {
+        let all: Vec<&Entry> = entries.iter().collect();
+        let (kinds, there) = tokio::try_join!(
+            async { Ok(discover(&source.client).await?) },
+            read_by_name(target, &all)
+        )?;
+        let survey = Arc::new(Survey::of_list(kinds.moving, entries));
+        let paused = Paused {
+            entries,
+            versions: HashMap::new(),
+        };
+        let writer = Self::new(target, &survey, paused, There::default(), since, stop);
+        let uids = there.into_iter().filter_map(|(entry, object)| {
+            let uid = object["metadata"]["uid"].as_str()?;
+            Some((entry.uid.as_str().into(), uid.to_owned()))
+        });
+        *writer.uids.write().unwrap_or_else(PoisonError::into_inner) = uids.collect();
+        Ok(writer)
+    }
+
+    /// Which object of the survey has a UID in the source, if it moves.
+    pub(super) fn find(&self, uid: &str) -> Option<usize> {
+        self.by_uid.get(uid).copied()
     }
 
     /// Copies everything, owners first. Objects that don't own one another are written side by side. Statuses that speak of objects which come
@@ -135,10 +176,10 @@ impl Writer {
 
     async fn copy(&self, index: usize) -> Result<(), MoveError> {
         self.stop.check()?;
-        let wanted = self.wanted(index, None);
+        let wanted = self.wanted(index, None)?;
         let there = lock(&self.there).take(&self.survey.key(index));
         let there = there.and_then(|text| serde_json::from_str(&text).ok());
-        if !wanted.speaks_of(|uid| self.moving.contains(uid)) {
+        if !wanted.speaks_of(|uid| self.find(uid).is_some()) {
             return self.bring(index, &wanted, there).await.map(|_| ());
         }
         let made = self
@@ -151,20 +192,21 @@ impl Writer {
     /// Writes what is still missing of an object whose body stands there.
     async fn complete(&self, index: usize, there: &str) -> Result<(), MoveError> {
         self.stop.check()?;
-        let there = serde_json::from_str(there).unwrap_or_default();
-        let wanted = self.wanted(index, None);
+        let there = serde_json::from_str(there);
+        let there = there.map_err(|e| MoveError::unreadable(self.survey.name(index), e))?;
+        let wanted = self.wanted(index, None)?;
         self.put(index, &wanted, Some(there), Part::Rest)
             .await
             .map(|_| ())
     }
 
     /// What should stand in the target, of the object as it was surveyed or as it is in the source by now.
-    pub(super) fn wanted(&self, index: usize, now: Option<Value>) -> Wanted {
+    pub(super) fn wanted(&self, index: usize, now: Option<Value>) -> Result<Wanted, MoveError> {
         // It is parsed before the lock is taken: others wait for that.
-        let object = now.unwrap_or_else(|| self.survey.value(index));
+        let object = now.map_or_else(|| self.survey.value(index), Ok)?;
         let paused = self.paused.contains(&*self.survey.objects[index].uid);
         let uids = self.uids.read().unwrap_or_else(PoisonError::into_inner);
-        Wanted::new(self.survey.kind(index), object, &uids, paused)
+        Ok(Wanted::new(self.survey.kind(index), object, &uids, paused))
     }
 
     /// Whether an object of the source is the one that was surveyed, but for a pause of the move itself.

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use serde::Deserialize;
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 use super::Change;
 use super::state::EventKind;
 use super::uid::Uid;
+use crate::json;
 use crate::pack::{Model, Packer};
 
 /// A resource as the store calls it, and a namespace (empty if the resource has none).
@@ -173,13 +173,6 @@ struct Meta {
     deletion_timestamp: Option<String>,
 }
 
-/// The metadata of an object as they are written.
-#[derive(Deserialize)]
-struct MetadataPart<'a> {
-    #[serde(default, borrow)]
-    metadata: Option<&'a RawValue>,
-}
-
 #[derive(Debug, Deserialize)]
 struct OwnerUid {
     #[serde(default)]
@@ -330,9 +323,10 @@ impl Stored {
     pub(crate) fn write_metadata(&self, out: &mut Vec<u8>) {
         let mut json = Vec::with_capacity(self.size() + 1);
         self.write_bare(&mut json);
-        let part = serde_json::from_slice::<MetadataPart>(&json).ok();
-        let metadata = part.and_then(|part| part.metadata).map_or("null", RawValue::get);
-        out.extend_from_slice(metadata.as_bytes());
+        let text = std::str::from_utf8(&json).unwrap_or_default();
+        let mut fields = json::fields(text).filter_map(Result::ok);
+        let metadata = fields.find(|(key, _)| key == "metadata");
+        out.extend_from_slice(metadata.map_or("null", |(_, metadata)| metadata).as_bytes());
     }
 
     /// Returns the object.
@@ -444,6 +438,18 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn no_key_means_something_else_than_it_says() {
+        let key = "$serde_json::private::RawValue";
+        let metadata = json!({ key: "{}", "name": "a", "resourceVersion": "7" });
+        let object = stored(json!({ key: "[", "metadata": metadata, "zone": { key: "1" } }));
+        let value = object.value("v1", "Thing");
+        assert_eq!((&value[key], &value["zone"]), (&json!("["), &json!({ key: "1" })));
+        let mut written = Vec::new();
+        object.write_metadata(&mut written);
+        assert_eq!(serde_json::from_slice::<Value>(&written).unwrap(), metadata);
+    }
 
     fn stored(object: Value) -> Stored {
         Stored::new(Key::new("things", "n", "a"), Draft::of(Change::Put(object)), 7)

@@ -35,7 +35,7 @@ fn gated(client: &Client, gate: &Gate, which: impl Fn(&Asked) -> bool + Send + S
 }
 
 /// A move that dies at the first request to the target, or to the source, that `which` finds.
-async fn dies_at(source: &Client, target: &Client, in_source: bool, which: fn(&Asked) -> bool) {
+pub(super) async fn dies_at(source: &Client, target: &Client, in_source: bool, which: fn(&Asked) -> bool) {
     let life = Life::default();
     let doomed = |client: &Client, here: bool| {
         unreliable(client, &life, move |asked: &Asked| {
@@ -177,10 +177,10 @@ async fn a_commit_whose_answer_is_lost_counts() {
     let before = of_fleet(&state(&source).await);
     let written = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&written);
-    // The journal is made, then it says that objects come to be, then that everything is there.
+    // The journal is made, says what moves, then what is paused meanwhile, then that everything is there.
     let from = unreliable(&source, &Life::default(), move |asked: &Asked| {
         let write = asked.method == "PUT" && asked.path.ends_with(JOURNAL);
-        if write && counted.fetch_add(1, Ordering::SeqCst) >= 1 {
+        if write && counted.fetch_add(1, Ordering::SeqCst) >= 2 {
             Fate::Lost
         } else {
             Fate::Served

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::{
     a_move, moved,
     plain::SMALL,
-    unreliable::{Asked, Fate, Life, unreliable},
+    unreliable::{Asked, Fate, Gate, Life, unreliable},
     world::{self, difference, is_over, of_fleet, state},
 };
 
@@ -156,6 +156,167 @@ async fn what_is_still_on_its_way_when_a_move_fails_is_undone_too() {
     tokio::time::sleep_until(by_then).await;
     same(&before.0, &state(&source.client()).await);
     same(&before.1, &state(&target.client()).await);
+}
+
+/// The same of what a move writes before it copies: a namespace is refused in the target while the list is still on its way to the source.
+#[tokio::test]
+async fn a_list_that_is_still_on_its_way_when_a_move_fails_is_removed_too() {
+    const DELAY: Duration = Duration::from_secs(2);
+    let (source, target) = (world::full(SMALL).await, world::empty().await);
+    let own = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "machinectl-system" } });
+    for client in [source.client(), target.client()] {
+        world::send(&client, "POST", "/api/v1/namespaces", &own).await;
+    }
+    let before = (state(&source.client()).await, state(&target.client()).await);
+    let to = unreliable(&target.client(), &Life::default(), move |asked: &Asked| {
+        if asked.method == "POST" && asked.path == "/api/v1/namespaces" {
+            Fate::Answered(403, "not on Fridays".to_owned())
+        } else {
+            Fate::Served
+        }
+    });
+    let made = AtomicUsize::new(0);
+    let from = unreliable(&source.client(), &Life::default(), move |asked: &Asked| {
+        // First the journal is made, then the list.
+        let makes = asked.method == "POST" && asked.path.ends_with("/configmaps");
+        if makes && made.fetch_add(1, Ordering::SeqCst) == 1 {
+            Fate::Late(DELAY)
+        } else {
+            Fate::Served
+        }
+    });
+    let by_then = tokio::time::Instant::now() + DELAY + Duration::from_millis(500);
+    let error = moved(&from, &to).await.unwrap_err().to_string();
+    assert!(error.contains("can't make namespace"), "{error}");
+    tokio::time::sleep_until(by_then).await;
+    same(&before.0, &state(&source.client()).await);
+    same(&before.1, &state(&target.client()).await);
+}
+
+/// While objects are copied somebody makes one that would be deleted in the source with its owner.
+#[tokio::test]
+async fn what_comes_to_be_during_a_move_is_not_lost_with_its_owner() {
+    for (list, mut made) in [
+        ("secrets", json!({ "apiVersion": "v1", "kind": "Secret" })),
+        (
+            "services",
+            json!({ "apiVersion": "v1", "kind": "Service", "spec": { "ports": [{ "port": 80 }] } }),
+        ),
+    ] {
+        let (source, target) = (world::full(SMALL).await, world::empty().await);
+        let client = source.client();
+        let of_fleet = |list: &str| format!("{list}/namespaces/{}", world::NAMESPACE);
+        let cluster = format!("{}/clusters/prod", of_fleet("/apis/machine.crit.sh/v1alpha1"));
+        let cluster = world::get(&client, &cluster).await.unwrap();
+        made["metadata"] = json!({ "name": "late", "ownerReferences": [{
+            "apiVersion": "machine.crit.sh/v1alpha1", "kind": "Cluster", "name": "prod", "uid": cluster["metadata"]["uid"],
+        }] });
+        let gate = Gate::default();
+        let (held, met) = (gate.clone(), AtomicBool::new(false));
+        let to = unreliable(&target.client(), &Life::default(), move |asked: &Asked| {
+            let create = asked.method == "POST"
+                && asked.path.ends_with("/machines")
+                && !asked.query.contains("dryRun");
+            if create && !met.swap(true, Ordering::SeqCst) {
+                Fate::Held(held.clone())
+            } else {
+                Fate::Served
+            }
+        });
+        let list = format!("{}/{list}", of_fleet("/api/v1"));
+        let meanwhile = async {
+            gate.reached().await;
+            world::send(&client, "POST", &list, &made).await;
+            gate.open();
+        };
+        let (outcome, ()) = tokio::join!(moved(&client, &to), meanwhile);
+        let error = outcome.unwrap_err().to_string();
+        assert!(
+            error.contains("fleet/late") && error.contains("with its owner Cluster"),
+            "{error}"
+        );
+        assert!(world::get(&client, &format!("{list}/late")).await.is_some());
+    }
+}
+
+/// A machine is changed after its finalizers were taken away, while the source is emptied.
+#[tokio::test]
+async fn what_is_changed_while_it_waits_to_be_deleted_arrives() {
+    let (source, target) = (world::full(SMALL).await, world::empty().await);
+    let client = source.client();
+    let before = of_fleet(&state(&client).await);
+    let machine = format!(
+        "/apis/machine.crit.sh/v1alpha1/namespaces/{}/machines/prod-0",
+        world::NAMESPACE
+    );
+    let gate = Gate::default();
+    let (held, met) = (gate.clone(), AtomicBool::new(false));
+    let from = unreliable(&client, &Life::default(), move |asked: &Asked| {
+        // What nobody holds goes when all else is marked.
+        if asked.method == "DELETE" && !met.swap(true, Ordering::SeqCst) {
+            Fate::Held(held.clone())
+        } else {
+            Fate::Served
+        }
+    });
+    let meanwhile = async {
+        gate.reached().await;
+        let change = json!({ "metadata": { "annotations": { "note": "late" } } });
+        world::send(&client, "PATCH", &machine, &change).await;
+        gate.open();
+    };
+    let to = target.client();
+    let (outcome, ()) = tokio::join!(moved(&from, &to), meanwhile);
+    outcome.unwrap();
+    let arrived = world::get(&target.client(), &machine).await.unwrap();
+    assert_eq!(arrived["metadata"]["annotations"]["note"], "late");
+    let key = before
+        .keys()
+        .find(|key| key.ends_with("/prod-0") && key.contains("/machines "))
+        .unwrap();
+    for field in ["finalizers", "labels"] {
+        assert_eq!(
+            arrived["metadata"][field], before[key]["metadata"][field],
+            "{field}"
+        );
+    }
+    let (from, to) = (state(&client).await, state(&target.client()).await);
+    is_over(&from, &to).unwrap();
+}
+
+/// A set is changed right before it is to leave, and it takes long to look at it again: its owner does not take it along meanwhile.
+#[tokio::test]
+async fn an_owner_does_not_leave_before_what_it_owns() {
+    let (source, target) = (world::full(SMALL).await, world::empty().await);
+    let client = source.client();
+    let set = format!(
+        "/apis/machine.crit.sh/v1alpha1/namespaces/{}/machinesets/rolled-1",
+        world::NAMESPACE
+    );
+    let gate = Gate::default();
+    let (held, path, met) = (gate.clone(), set.clone(), AtomicBool::new(false));
+    let from = unreliable(&client, &Life::default(), move |asked: &Asked| {
+        if asked.path != path {
+            Fate::Served
+        } else if asked.method == "DELETE" && !met.swap(true, Ordering::SeqCst) {
+            Fate::Held(held.clone())
+        } else {
+            Fate::Late(Duration::from_secs(1))
+        }
+    });
+    let meanwhile = async {
+        gate.reached().await;
+        let change = json!({ "metadata": { "annotations": { "note": "late" } } });
+        world::send(&client, "PATCH", &set, &change).await;
+        gate.open();
+    };
+    let to = target.client();
+    let (outcome, ()) = tokio::join!(moved(&from, &to), meanwhile);
+    outcome.unwrap();
+    let set = world::get(&target.client(), &set).await.unwrap();
+    assert_eq!(set["metadata"]["annotations"]["note"], "late");
+    let (from, to) = (state(&client).await, state(&target.client()).await);
+    is_over(&from, &to).unwrap();
 }
 
 #[tokio::test]

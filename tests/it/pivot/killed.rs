@@ -9,12 +9,14 @@ use std::{
 };
 
 use kube::Client;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
-    a_move, bury, moved, moved_later,
+    a_move, bury,
+    crossed::dies_at,
+    moved, moved_later,
     plain::{SMALL, WHOLE},
-    unreliable::{Fate, Life, unreliable},
+    unreliable::{Asked, Fate, Life, unreliable},
     world::{self, Size, difference, is_over, of_fleet, state},
 };
 
@@ -22,7 +24,7 @@ use super::{
 async fn dies(source: &Client, target: &Client, at: usize, fate: Fate) -> (bool, usize) {
     let life = Life::default();
     let doom = |fate: Fate| {
-        move |asked: &super::unreliable::Asked| {
+        move |asked: &Asked| {
             if asked.number == at {
                 fate.clone()
             } else {
@@ -100,51 +102,134 @@ async fn a_fleet_arrives_wherever_its_move_is_killed_at_each_request() {
     }
 }
 
+/// A move that dies when everything is copied and compared: the word that commits it is never said.
+async fn dies_before_it_commits(source: &Client, target: &Client) {
+    let life = Life::default();
+    let copied = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&copied);
+    let end = unreliable(target, &Life::default(), move |asked: &Asked| {
+        if asked.method == "POST" && asked.path.ends_with("/secrets") && !asked.query.contains("dryRun") {
+            seen.store(true, Ordering::SeqCst);
+        }
+        Fate::Served
+    });
+    let doomed = unreliable(source, &life, move |asked: &Asked| {
+        let journal = asked.method == "PUT" && asked.path.ends_with("/machinectl-move");
+        if journal && copied.load(Ordering::SeqCst) {
+            Fate::KilledBefore
+        } else {
+            Fate::Served
+        }
+    });
+    tokio::select! {
+        biased;
+        () = life.dead.notified() => {}
+        done = moved(&doomed, &end) => panic!("it should have died: {done:?}"),
+    }
+}
+
+fn of_fleet_at(list: &str, name: &str) -> String {
+    format!("{list}/namespaces/{}/{name}", world::NAMESPACE)
+}
+
 /// Somebody deletes an object while a dead move lies there: it does not arrive, and nobody finds it later.
 #[tokio::test]
 async fn what_is_deleted_while_a_move_lies_still_does_not_arrive() {
     let (source, target) = (world::full(SMALL).await, world::empty().await);
-    let life = Life::default();
-    let copied = Arc::new(AtomicBool::new(false));
-    let seen = Arc::clone(&copied);
-    let end = unreliable(
-        &target.client(),
-        &Life::default(),
-        move |asked: &super::unreliable::Asked| {
-            if asked.method == "POST" && asked.path.ends_with("/secrets") && !asked.query.contains("dryRun") {
-                seen.store(true, Ordering::SeqCst);
-            }
-            Fate::Served
-        },
-    );
-    let doomed = unreliable(
-        &source.client(),
-        &life,
-        move |asked: &super::unreliable::Asked| {
-            // Everything is copied and compared: the word that commits it is never said.
-            let journal = asked.method == "PUT" && asked.path.ends_with("/machinectl-move");
-            if journal && copied.load(Ordering::SeqCst) {
-                Fate::KilledBefore
-            } else {
-                Fate::Served
-            }
-        },
-    );
-    let mut moving = Box::pin(moved(&doomed, &end));
-    tokio::select! {
-        biased;
-        () = life.dead.notified() => {}
-        done = &mut moving => panic!("it should have died: {done:?}"),
-    }
-    drop(moving);
-    let secret = format!("/api/v1/namespaces/{}/secrets/prod-sa", world::NAMESPACE);
+    dies_before_it_commits(&source.client(), &target.client()).await;
+    let secret = of_fleet_at("/api/v1", "secrets/prod-sa");
     let there = world::get(&target.client(), &secret).await.is_some();
-    world::send(&source.client(), "DELETE", &secret, &serde_json::json!({})).await;
+    world::send(&source.client(), "DELETE", &secret, &json!({})).await;
     moved_later(&source.client(), &target.client()).await.unwrap();
     assert!(there, "the move died before it had copied the Secret");
     assert_eq!(world::get(&target.client(), &secret).await, None);
     let (from, to) = (state(&source.client()).await, state(&target.client()).await);
     is_over(&from, &to).unwrap();
+}
+
+/// The same, and the second move dies, too, while it waits for the fence of the target: the third one, or whoever undoes it, still knows what
+/// the first one had brought there.
+#[tokio::test]
+async fn what_only_a_move_before_the_last_one_has_brought_is_found() {
+    for undone in [false, true] {
+        let (source, target) = (world::full(SMALL).await, world::empty().await);
+        let (source, target) = (source.client(), target.client());
+        dies_before_it_commits(&source, &target).await;
+        let secret = of_fleet_at("/api/v1", "secrets/prod-sa");
+        world::send(&source, "DELETE", &secret, &json!({})).await;
+        bury(&source).await;
+        bury(&target).await;
+        let waits = |asked: &Asked| asked.path.ends_with("/leases/machinectl-controller");
+        Box::pin(dies_at(&source, &target, false, waits)).await;
+        assert!(world::get(&target, &secret).await.is_some());
+        if undone {
+            bury(&source).await;
+            bury(&target).await;
+            Box::pin(a_move(&source, &target).await.unwrap().abort())
+                .await
+                .unwrap();
+            assert_eq!(of_fleet(&state(&target).await), BTreeMap::new());
+        } else {
+            moved_later(&source, &target).await.unwrap();
+            let (from, to) = (state(&source).await, state(&target).await);
+            is_over(&from, &to).unwrap();
+        }
+        assert_eq!(world::get(&target, &secret).await, None);
+    }
+}
+
+/// A move dies before it has paused anything. What a user pauses then is not let go when the move is undone.
+#[tokio::test]
+async fn a_pause_of_the_user_is_not_taken_for_one_of_the_move() {
+    let (source, target) = (world::full(SMALL).await, world::empty().await);
+    let (source, target) = (source.client(), target.client());
+    let waits = |asked: &Asked| asked.path.ends_with("/leases/machinectl-controller");
+    Box::pin(dies_at(&source, &target, false, waits)).await;
+    let gadget = of_fleet_at("/apis/example.com/v1", "gadgets/first");
+    let paused = json!({ "metadata": { "annotations": { "cluster.x-k8s.io/paused": "by hand" } } });
+    world::send(&source, "PATCH", &gadget, &paused).await;
+    bury(&source).await;
+    bury(&target).await;
+    Box::pin(a_move(&source, &target).await.unwrap().abort())
+        .await
+        .unwrap();
+    let gadget = world::get(&source, &gadget).await.unwrap();
+    assert_eq!(
+        gadget["metadata"]["annotations"]["cluster.x-k8s.io/paused"],
+        "by hand"
+    );
+}
+
+/// A move dies behind its commit point, with the source half empty. What a user changes then arrives all the same.
+#[tokio::test]
+async fn what_is_changed_while_a_committed_move_lies_still_arrives() {
+    let (source, target) = (world::full(SMALL).await, world::empty().await);
+    let (source, target) = (source.client(), target.client());
+    let marks = |asked: &Asked| asked.method == "PATCH" && asked.path.contains("/dockermachines/");
+    Box::pin(dies_at(&source, &target, true, marks)).await;
+    let groups = "/apis/machine.crit.sh/v1alpha1";
+    let deployment = of_fleet_at(groups, "machinedeployments/rolled");
+    let secret = of_fleet_at("/api/v1", "secrets/prod-sa");
+    for (path, change) in [
+        (&deployment, json!({ "spec": { "replicas": 7 } })),
+        (&secret, json!({ "data": { "value": "bmV3" } })),
+    ] {
+        world::send(&source, "PATCH", path, &change).await;
+    }
+    moved_later(&source, &target).await.unwrap();
+    let (from, to) = (state(&source).await, state(&target).await);
+    is_over(&from, &to).unwrap();
+    let deployment = world::get(&target, &deployment).await.unwrap();
+    assert_eq!(deployment["spec"]["replicas"], 7);
+    let owner = &world::get(&target, &secret).await.unwrap();
+    assert_eq!(owner["data"]["value"], "bmV3");
+    let cluster = world::get(&target, &of_fleet_at(groups, "clusters/prod"))
+        .await
+        .unwrap();
+    assert_eq!(
+        owner["metadata"]["ownerReferences"][0]["uid"],
+        cluster["metadata"]["uid"]
+    );
 }
 
 /// A move that dies is undone: the source is as it was, the target is empty.
