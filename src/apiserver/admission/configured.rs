@@ -127,11 +127,8 @@ impl Server {
     /// Returns the webhooks and policies as they are now.
     pub(crate) fn admission(&self) -> Arc<Registered> {
         let mut known = self.0.admission.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Asked before it is read, and all of them: what changes meanwhile is read the next time.
-        let is_old = known
-            .changes
-            .iter_mut()
-            .fold(false, |is_old, change| change.has_changed() || is_old);
+        // Asked before it is read: what changes meanwhile is read the next time.
+        let is_old = known.changes.iter_mut().any(Mark::has_changed);
         match &known.registered {
             Some(registered) if !is_old => Arc::clone(registered),
             _ => {

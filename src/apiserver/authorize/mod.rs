@@ -49,11 +49,8 @@ impl Rights {
     /// Returns the bindings as they are now.
     fn bindings(&self, store: &Store) -> Arc<Bindings> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Asked before it is read, and all of them: what changes meanwhile is read the next time.
-        let is_old = known
-            .changes
-            .iter_mut()
-            .fold(false, |is_old, change| change.has_changed() || is_old);
+        // Asked before it is read: what changes meanwhile is read the next time.
+        let is_old = known.changes.iter_mut().any(Mark::has_changed);
         match &known.bindings {
             Some(bindings) if !is_old => Arc::clone(bindings),
             _ => {
