@@ -734,7 +734,10 @@ async fn who_may_change_an_object_may_not_make_it(place: Place) {
         let (code, answer) = as_user(&place, &bob, method, path, &lease).await;
         // v1.20 does not say why.
         let told = answer["message"].as_str().unwrap_or_default();
-        assert!(code == 403 && (told == why || place.is_real()), "{method}: {answer}");
+        assert!(
+            code == 403 && (told == why || place.is_real()),
+            "{method}: {answer}"
+        );
     }
     let made = make(&place, &leases, &lease).await;
     for (method, path, lease) in [("PUT", &path, &made), ("APPLY", &applied, &lease)] {
