@@ -419,13 +419,14 @@ async fn n01_n07_a_node_without_provider_id_is_known_by_any_of_its_addresses() {
 #[tokio::test(flavor = "multi_thread")]
 async fn n02_two_machines_with_one_provider_id_are_an_error_on_both() {
     let place = Place::new().await;
-    let running = place.run();
     for name in ["one", "two"] {
         place
             .create::<Machine>(name, &[], json!({ "providerID": "docker://shared" }))
             .await;
     }
     node(&place, "shared", Some("docker://shared")).await;
+    // Not before: with one machine alone the Node would be its own.
+    let running = place.run();
     for name in ["one", "two"] {
         let machine = until_reason(&place, name, "NodeHealthy", "DuplicateProviderID").await;
         let told = condition(&machine, "NodeHealthy").unwrap().message;
