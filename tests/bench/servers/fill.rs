@@ -74,7 +74,12 @@ pub(crate) async fn fleet(server: &Server) {
     let request = Request::new(Scope::Definitions, vec![Provider::Hollow], "");
     for definition in everything(&request, false).unwrap() {
         let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-        send_json(&client, "POST", path, &definition).await;
+        let name = definition["metadata"]["name"].as_str().unwrap();
+        let there = http::Request::get(format!("{path}/{name}"));
+        // The embedded server brings its own along.
+        if client.request_text(ready_request(&there)).await.is_err() {
+            send_json(&client, "POST", path, &definition).await;
+        }
     }
     namespace(&client, "fleet").await;
     let machines = "/apis/machine.crit.sh/v1alpha1/namespaces/fleet/machines";

@@ -39,11 +39,15 @@ pub(crate) async fn p99(server: &Server) -> f64 {
     let mut watchers = Vec::new();
     for _ in 0..WATCHERS {
         let client = server.client().await;
-        let request = http::Request::get(format!("{path}?watch=1"))
-            .body(Body::empty())
-            .unwrap();
-        let body = client.send(request).await.unwrap().into_body();
-        watchers.push(tokio::spawn(watch(body, zero, Arc::clone(&written))));
+        let address = format!("{path}?watch=1");
+        let body = open(&client, &address).await;
+        watchers.push(tokio::spawn(watch(
+            client,
+            address,
+            body,
+            zero,
+            Arc::clone(&written),
+        )));
     }
     let writes: u64 = join_all((0..WRITERS).map(|number| {
         let path = &path;
@@ -87,17 +91,40 @@ async fn write(client: &kube::Client, path: &str, number: u32, zero: Instant) ->
     made
 }
 
-/// Reads events until all that were written are there. Returns how many nanoseconds each took.
-async fn watch(mut body: Body, zero: Instant, written: Arc<AtomicU64>) -> Vec<u64> {
-    const MARK: &[u8] = br#""at":""#;
+async fn open(client: &kube::Client, address: &str) -> Body {
+    let request = http::Request::get(address).body(Body::empty()).unwrap();
+    client.send(request).await.unwrap().into_body()
+}
+
+/// Returns what comes after a text.
+fn after<'a>(event: &'a [u8], mark: &[u8]) -> Option<&'a [u8]> {
+    let at = event.windows(mark.len()).position(|part| part == mark)?;
+    Some(&event[at + mark.len()..])
+}
+
+/// Reads events until all that were written are there. Returns how many nanoseconds each took. A server that can't keep up ends the
+/// watch: then it goes on where it was, and what is too old by then counts as what never came in time.
+async fn watch(
+    client: kube::Client,
+    address: String,
+    mut body: Body,
+    zero: Instant,
+    written: Arc<AtomicU64>,
+) -> Vec<u64> {
     let mut took = Vec::new();
+    let (mut version, mut is_lost) = (String::new(), false);
     let mut line: Vec<u8> = Vec::new();
-    while (took.len() as u64) < written.load(Ordering::SeqCst) {
+    while !is_lost && (took.len() as u64) < written.load(Ordering::SeqCst) {
         // The last events can come before it is known that they are the last.
         let Ok(frame) = tokio::time::timeout(Duration::from_millis(200), body.frame()).await else {
             continue;
         };
-        let Ok(data) = frame.unwrap().unwrap().into_data() else {
+        let Some(Ok(frame)) = frame else {
+            line.clear();
+            body = open(&client, &format!("{address}&resourceVersion={version}")).await;
+            continue;
+        };
+        let Ok(data) = frame.into_data() else {
             continue;
         };
         let now = u64::try_from(zero.elapsed().as_nanos()).unwrap();
@@ -107,14 +134,25 @@ async fn watch(mut body: Body, zero: Instant, written: Arc<AtomicU64>) -> Vec<u6
         };
         for event in line[..end].split(|&byte| byte == b'\n') {
             // The value is that of the spec: the owners of fields know only the field's name.
-            let Some(at) = event.windows(MARK.len()).position(|part| part == MARK) else {
+            let Some(at) = after(event, br#""at":""#) else {
+                is_lost |= after(event, b"\"ERROR\"").is_some();
                 continue;
             };
-            let digits = &event[at + MARK.len()..at + MARK.len() + 20];
-            let sent: u64 = std::str::from_utf8(digits).unwrap().parse().unwrap();
+            let sent: u64 = std::str::from_utf8(&at[..20]).unwrap().parse().unwrap();
             took.push(now - sent);
+            if let Some(at) = after(event, br#""resourceVersion":""#) {
+                let digits = at.iter().take_while(|byte| byte.is_ascii_digit());
+                version = digits.map(|&byte| char::from(byte)).collect();
+            }
         }
         line.drain(..=end);
     }
+    let all = loop {
+        match written.load(Ordering::SeqCst) {
+            u64::MAX => tokio::time::sleep(Duration::from_millis(50)).await,
+            all => break usize::try_from(all).unwrap(),
+        }
+    };
+    took.resize(all.max(took.len()), u64::try_from(REST.as_nanos()).unwrap());
     took
 }
