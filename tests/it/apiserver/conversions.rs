@@ -164,11 +164,17 @@ async fn objects_are_written_and_read_in_any_version(place: Place) {
         made.metadata.finalizers, None,
         "only labels and annotations change"
     );
-    let before = hook.asked().len();
+    // Only those are counted: a real server fills a cache a version, and does so whenever it comes to it.
+    let to_stored = || {
+        let asked = hook.asked();
+        let to_v1 = |review: &&Value| review["desiredAPIVersion"].as_str().unwrap().ends_with("/v1");
+        asked.iter().filter(to_v1).count()
+    };
+    let before = to_stored();
     let old = v1.get("a").await.unwrap();
     assert_eq!(old.data["spec"], json!({"size": 4}));
     assert_eq!(
-        hook.asked().len(),
+        to_stored(),
         before,
         "what is stored in a version needs no conversion to it"
     );
