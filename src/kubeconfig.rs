@@ -4,6 +4,7 @@
 //! `<path>.lock` that kubectl and kind take too, and replaces the file in one step with mode 0600.
 
 mod lock;
+mod merged;
 
 use std::{
     ffi::OsStr,
@@ -204,14 +205,19 @@ pub struct Kubeconfig {
 impl Kubeconfig {
     /// Reads the files; those that do not exist count as empty.
     pub fn load(paths: &Paths) -> Result<Self, KubeconfigError> {
-        let documents = paths
-            .files
-            .iter()
-            .map(|p| read(p))
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(Self {
-            documents: documents.into_iter().flatten().collect(),
-        })
+        let mut documents = Vec::new();
+        for file in &paths.files {
+            if let Some(mut document) = read(file)? {
+                merged::anchor(&mut document, file);
+                documents.push(document);
+            }
+        }
+        Ok(Self { documents })
+    }
+
+    /// Returns all files as one document, with entries and paths as kubectl understands them. It holds secrets.
+    pub fn merged(&self) -> Value {
+        merged::merged(&self.documents)
     }
 
     /// Returns the name of the current context.

@@ -9,10 +9,8 @@ mod target;
 
 use std::sync::Arc;
 
-use kube::{
-    Client,
-    config::{KubeConfigOptions, Kubeconfig as KubeConfigFile, KubeconfigError as KubeError},
-};
+use kube::{Client, config::KubeConfigOptions};
+use serde_json::Value;
 
 pub use patient::Patience;
 pub(crate) use patient::{Count, Direct, patient};
@@ -122,13 +120,10 @@ pub async fn connect(target: Target, paths: &Paths) -> Result<Session, ClientErr
             (client, host, None)
         }
         Place::InCluster => {
-            let failed = |source: Box<dyn std::error::Error + Send + Sync>| ClientError::Context {
-                context: "in-cluster".to_owned(),
-                source,
-            };
-            let config = kube::Config::incluster().map_err(|e| failed(Box::new(e)))?;
+            let name = "in-cluster";
+            let config = kube::Config::incluster().map_err(unusable(name))?;
             let host = host_of(&config);
-            let client = client_of(config).map_err(|e| failed(Box::new(e)))?;
+            let client = client_of(config).map_err(unusable(name))?;
             (client, host, None)
         }
     };
@@ -153,39 +148,33 @@ fn host_of(config: &kube::Config) -> String {
 
 /// A client for a context, and host and port of its API server.
 async fn of_context(name: &str, paths: &Paths) -> Result<(Client, String), ClientError> {
-    let failed = |source: KubeError| ClientError::Context {
-        context: name.to_owned(),
-        source: Box::new(source),
-    };
-    let mut all = KubeConfigFile::default();
-    for file in paths.files().iter().filter(|f| f.exists()) {
-        let next = KubeConfigFile::read_from(file).map_err(failed)?;
-        all = all.merge(next).map_err(failed)?;
-    }
-    let options = KubeConfigOptions {
-        context: Some(name.to_owned()),
-        ..KubeConfigOptions::default()
-    };
-    let config = kube::Config::from_custom_kubeconfig(all, &options)
-        .await
-        .map_err(failed)?;
+    let context = Some(name.to_owned());
+    let config = configured(name, Kubeconfig::load(paths)?.merged(), context).await?;
     let host = host_of(&config);
-    let client = client_of(config).map_err(|source| ClientError::Context {
-        context: name.to_owned(),
-        source: Box::new(source),
-    })?;
-    Ok((client, host))
+    Ok((client_of(config).map_err(unusable(name))?, host))
 }
 
 /// Makes a client from the text of a kubeconfig with one context, such as a cluster's admin kubeconfig.
 pub async fn from_text(cluster: &str, text: &str) -> Result<Client, ClientError> {
-    let failed = |source: Box<dyn std::error::Error + Send + Sync>| ClientError::Context {
-        context: cluster.to_owned(),
-        source,
+    let file = crate::yaml::from_str(text).map_err(unusable(cluster))?;
+    let config = configured(cluster, file, None).await?;
+    client_of(config).map_err(unusable(cluster))
+}
+
+async fn configured(name: &str, file: Value, context: Option<String>) -> Result<kube::Config, ClientError> {
+    let file = serde_json::from_value(file).map_err(unusable(name))?;
+    let options = KubeConfigOptions {
+        context,
+        ..KubeConfigOptions::default()
     };
-    let file: KubeConfigFile = crate::yaml::from_str(text).map_err(|e| failed(Box::new(e)))?;
-    let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
-        .await
-        .map_err(|e| failed(Box::new(e)))?;
-    client_of(config).map_err(|e| failed(Box::new(e)))
+    let config = kube::Config::from_custom_kubeconfig(file, &options).await;
+    config.map_err(unusable(name))
+}
+
+/// Says which context something is wrong with.
+fn unusable<E: std::error::Error + Send + Sync + 'static>(context: &str) -> impl Fn(E) -> ClientError {
+    move |source| ClientError::Context {
+        context: context.to_owned(),
+        source: Box::new(source),
+    }
 }

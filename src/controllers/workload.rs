@@ -13,11 +13,7 @@ use k8s_openapi::api::{
     core::v1::{ConfigMap, Node},
     storage::v1::VolumeAttachment,
 };
-use kube::{
-    Api, Client,
-    api::ListParams,
-    config::{KubeConfigOptions, Kubeconfig},
-};
+use kube::{Api, Client, api::ListParams, config::KubeConfigOptions};
 use tokio::{sync::watch, task::JoinSet};
 
 use super::{
@@ -290,7 +286,8 @@ impl FromPod {
 
 /// Makes a client from the content of a kubeconfig Secret. A process in a pod says where it reaches the server.
 pub(crate) async fn client_from(kubeconfig: &str, in_pod: Option<&FromPod>) -> Result<Client, String> {
-    let kubeconfig: Kubeconfig = crate::yaml::from_str(kubeconfig).map_err(|e| e.to_string())?;
+    let kubeconfig: serde_json::Value = crate::yaml::from_str(kubeconfig).map_err(|e| e.to_string())?;
+    let kubeconfig = serde_json::from_value(kubeconfig).map_err(|e| e.to_string())?;
     let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
         .await
         .map_err(|e| e.to_string())?;

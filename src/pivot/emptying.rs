@@ -12,7 +12,8 @@ use super::{
     MoveError,
     error::Problem,
     journal::Entry,
-    remove::{CHANGES, Exit, Left, MOVED, rounds, unmarked},
+    print::{self, MOVED, PRINT},
+    remove::{CHANGES, Exit, Left, rounds, unmarked},
     site::{Sent, Site},
     tasks,
     verify::read_entries,
@@ -78,30 +79,30 @@ impl Emptying {
     async fn look_again(
         self: &Arc<Self>,
         going: &[&Entry],
-        marked: &mut BTreeMap<usize, Option<String>>,
+        marked: &mut BTreeMap<usize, String>,
     ) -> Result<(), MoveError> {
         for _ in 0..CHANGES {
-            // In which version another process has marked an object nobody knows.
-            let known = marked
-                .iter()
-                .filter_map(|(&number, version)| Some((number, version.clone()?)));
-            let known: Vec<(usize, String)> = known.collect();
-            let entries: Vec<&Entry> = known.iter().map(|(number, _)| going[*number]).collect();
+            let entries: Vec<&Entry> = marked.keys().map(|&number| going[number]).collect();
             let now = read_entries(&self.source, &entries).await?;
-            let is_changed = |(number, version): &(usize, String)| {
+            let is_changed = |&(number, version): &(&usize, &String)| {
                 let found = now.get(&going[*number].uid);
                 found.is_some_and(|found| found["metadata"]["resourceVersion"] != *version.as_str())
             };
-            let changed: Vec<_> = known.into_iter().filter(is_changed).collect();
+            let changed = marked.iter().filter(is_changed);
+            let changed: Vec<(usize, Value)> = changed
+                .filter_map(|(&number, _)| Some((number, now.get(&going[number].uid)?.clone())))
+                .collect();
             if changed.is_empty() {
                 return Ok(());
             }
-            let work = |(number, _): (usize, String)| {
+            let work = |(number, seen): (usize, Value)| {
                 let (emptying, entry) = (Arc::clone(self), going[number].clone());
-                async move { Ok((number, emptying.bring_marked(&entry).await?)) }
+                async move { Ok((number, emptying.one(&entry, Some(seen)).await?)) }
             };
-            tasks::each(changed, work, |(number, version)| {
-                marked.insert(number, version);
+            tasks::each(changed, work, |(number, left)| {
+                if let Left::Marked(version) = left {
+                    marked.insert(number, version);
+                }
                 Ok(())
             })
             .await?;
@@ -109,29 +110,8 @@ impl Emptying {
         Ok(())
     }
 
-    /// Brings what was changed of a marked object to the target; returns its resource version.
-    async fn bring_marked(&self, entry: &Entry) -> Result<Option<String>, MoveError> {
-        let failed = |e| MoveError::api(format!("can't remove {entry} from the source"), e);
-        let path = entry.path(true);
-        let now = match self.source.send(Method::GET, &path, Sent::Whole, None).await {
-            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(None),
-            now => now.map_err(failed)?,
-        };
-        if now["metadata"]["uid"] != entry.uid.as_str() {
-            return Ok(None);
-        }
-        let version = now["metadata"]["resourceVersion"].as_str().map(ToOwned::to_owned);
-        self.bring_change(entry, now.clone()).await?;
-        // Somebody may hold it again.
-        let left = self.exit.take(&self.source, entry, &now, entry.paused).await;
-        match left.map_err(failed)? {
-            Left::Gone => Ok(None),
-            Left::Marked(Some(now)) => Ok(Some(now)),
-            Left::Marked(None) | Left::Changed => Ok(version),
-        }
-    }
-
-    /// Takes one object out of the source. If it was changed after it was compared, the target gets the change first.
+    /// Takes one object out of the source. If it was changed after it was compared, or after another process has marked it, the target gets the
+    /// change first. What is only known by its metadata is looked at before it is marked, so that the mark says what it was.
     async fn one(&self, entry: &Entry, seen: Option<Value>) -> Result<Left, MoveError> {
         self.stop.check()?;
         let failed = |e| MoveError::api(format!("can't remove {entry} from the source"), e);
@@ -139,16 +119,19 @@ impl Emptying {
             return Ok(Left::Gone);
         };
         for _ in 0..CHANGES {
-            let left = self.exit.take(&self.source, entry, &seen, entry.paused);
-            let left = left.await.map_err(failed)?;
-            if left != Left::Changed {
-                return Ok(left);
+            let is_known = seen["metadata"]["annotations"][PRINT].is_string();
+            if is_known || !self.exit.is_marked_first(&seen, entry.paused) {
+                let left = self.exit.take(&self.source, entry, &seen, entry.paused);
+                let left = left.await.map_err(failed)?;
+                if left != Left::Changed {
+                    return Ok(left);
+                }
             }
             let now = self
                 .source
                 .send(Method::GET, &entry.path(true), Sent::Whole, None)
                 .await;
-            let now = match now {
+            let mut now = match now {
                 Err(kube::Error::Api(status)) if status.code == 404 => return Ok(Left::Gone),
                 other => other.map_err(failed)?,
             };
@@ -158,9 +141,16 @@ impl Emptying {
                 ));
                 return Ok(Left::Gone);
             }
-            if now["metadata"]["labels"][MOVED] != self.exit.id() {
+            let print = print::of(&now);
+            let is_compared = if now["metadata"]["labels"][MOVED] == self.exit.id() {
+                now["metadata"]["annotations"][PRINT] == *print
+            } else {
+                now["metadata"]["resourceVersion"] == seen["metadata"]["resourceVersion"]
+            };
+            if !is_compared {
                 self.bring_change(entry, now.clone()).await?;
             }
+            now["metadata"]["annotations"][PRINT] = print.into();
             seen = now;
         }
         Err(MoveError::Unstable {

@@ -13,7 +13,8 @@
 //! | `fencing` | keeps the controllers of both clusters away |
 //! | `party` | one of the two clusters: its fence, its journal, undoing |
 //! | `copy` | what is left to do until an object stands in the target as in the source. Pure |
-//! | `write` | does it, and takes objects out again |
+//! | `write` | does it |
+//! | `emptying`, `remove` | take objects out again, each as it was compared (`print`) or with what came since |
 //! | `verify` | compares both places |
 //! | [`sequence`] | all of it in order: until it is committed it can be undone, then it only goes forward |
 //! | [`report`] | what it came to |
@@ -34,6 +35,7 @@ pub mod journal;
 pub mod kinds;
 pub mod object;
 mod party;
+mod print;
 mod references;
 mod remove;
 pub mod report;

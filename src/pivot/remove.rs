@@ -16,16 +16,13 @@ use super::{
     MoveError,
     copy::PAUSES,
     journal::Entry,
+    print::{MOVED, PART, PRINT},
     site::{Sent, Site, encoded},
     write::lock,
 };
 
-/// Label on an object of the source that is in the target by now: the move that took it there.
-pub(super) const MOVED: &str = "machinectl.crit.sh/moved-by";
 /// An object that changes under the hands is looked at again this often.
 pub(super) const CHANGES: usize = 10;
-/// Label on such an object when there are many of its kind: the part of them that it goes with.
-const PART: &str = "machinectl.crit.sh/moved-part";
 /// From so many objects on, those of a kind in a namespace go in parts: a kube-apiserver deletes those of one request one after the other
 /// (`--delete-collection-workers`, 1).
 const MANY: usize = 200;
@@ -54,7 +51,8 @@ enum Leave {
     Marked,
 }
 
-/// Says what is left to do. No provider acts on it: what holds the object is taken away, not waited for.
+/// Says what is left to do. No provider acts on it: what holds the object is taken away, not waited for. The mark says which fingerprint it has, if
+/// that is known.
 fn leave(object: &Value, id: &str, part: Option<usize>, pause: bool) -> Leave {
     let metadata = &object["metadata"];
     let held = metadata["finalizers"].as_array().is_some_and(|f| !f.is_empty());
@@ -65,6 +63,9 @@ fn leave(object: &Value, id: &str, part: Option<usize>, pause: bool) -> Leave {
         } });
         if let Some(part) = part {
             patch["metadata"]["labels"][PART] = json!(part.to_string());
+        }
+        if let print @ Value::String(_) = &metadata["annotations"][PRINT] {
+            patch["metadata"]["annotations"][PRINT] = print.clone();
         }
         if pause {
             for name in PAUSES {
@@ -97,13 +98,25 @@ pub(super) fn rounds<T>(
     rounds.into_values()
 }
 
-/// A marked object without its mark. What held it is gone.
+/// A marked object without its mark, and with nobody who owns it. What held it is gone.
 pub(super) fn unmarked(mut object: Value) -> Value {
-    let labels = object
-        .pointer_mut("/metadata/labels")
-        .and_then(Value::as_object_mut);
-    if let Some(labels) = labels {
-        labels.retain(|label, _| label != MOVED && label != PART);
+    fn strip(names: Option<&mut Value>, prefix: &str) {
+        if let Some(names) = names.and_then(Value::as_object_mut) {
+            names
+                .retain(|name, _| ![MOVED, PART, PRINT].contains(&name.strip_prefix(prefix).unwrap_or(name)));
+        }
+    }
+    for names in ["/metadata/labels", "/metadata/annotations"] {
+        strip(object.pointer_mut(names), "");
+    }
+    let owners = object.pointer_mut("/metadata/managedFields");
+    for owner in owners.and_then(Value::as_array_mut).into_iter().flatten() {
+        for names in [
+            "/fieldsV1/f:metadata/f:labels",
+            "/fieldsV1/f:metadata/f:annotations",
+        ] {
+            strip(owner.pointer_mut(names), "f:");
+        }
     }
     object
 }
@@ -113,8 +126,8 @@ pub(super) fn unmarked(mut object: Value) -> Value {
 pub(super) enum Left {
     /// It is gone.
     Gone,
-    /// It goes when those that bear the mark are deleted. If it has got the mark just now, this is its resource version since then.
-    Marked(Option<String>),
+    /// It goes when those that bear the mark are deleted. This is its resource version with it.
+    Marked(String),
     /// It is another one than was thought: it was changed.
     Changed,
 }
@@ -194,9 +207,10 @@ impl Exit {
         let left = match leave(seen, &self.id, self.part(entry), pause) {
             Leave::Marked => {
                 lock(&self.marked_before).insert(entry.path(false));
-                return Ok(Left::Marked(None));
+                let version = seen["metadata"]["resourceVersion"].as_str();
+                return Ok(Left::Marked(version.unwrap_or_default().to_owned()));
             }
-            Leave::Mark(patch) => site.patch(&at, &patch).await.map(|now| Left::Marked(Some(now))),
+            Leave::Mark(patch) => site.patch(&at, &patch).await.map(Left::Marked),
             Leave::Delete(options) => {
                 let deleted = site.tell(Method::DELETE, &at, Sent::Whole, &options).await;
                 deleted.map(|()| Left::Gone)
@@ -364,5 +378,24 @@ mod tests {
             leave(&object(&[], &json!({ MOVED: "m" })), "m", None, true),
             Leave::Marked
         );
+    }
+
+    #[test]
+    fn the_mark_says_what_was_marked_and_comes_off_whole() {
+        let mut seen = object(&["x"], &Value::Null);
+        seen["metadata"]["annotations"] = json!({ PRINT: "p", "mine": "1" });
+        let Leave::Mark(patch) = leave(&seen, "m", None, false) else {
+            panic!("it is to be marked");
+        };
+        assert_eq!(patch["metadata"]["annotations"], json!({ PRINT: "p" }));
+        seen["metadata"]["labels"] = json!({ MOVED: "m", PART: "1", "mine": "1" });
+        let owned = json!({ "f:labels": { format!("f:{MOVED}"): {}, "f:mine": {} } });
+        seen["metadata"]["managedFields"] =
+            json!([{ "fieldsV1": { "f:metadata": owned } }, { "fieldsV1": null }]);
+        let bare = unmarked(seen);
+        assert_eq!(bare["metadata"]["annotations"], json!({ "mine": "1" }));
+        assert_eq!(bare["metadata"]["labels"], json!({ "mine": "1" }));
+        let owned = &bare["metadata"]["managedFields"][0]["fieldsV1"]["f:metadata"]["f:labels"];
+        assert_eq!(*owned, json!({ "f:mine": {} }));
     }
 }

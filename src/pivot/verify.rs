@@ -19,6 +19,7 @@ use super::{
     journal::{Entry, Extent},
     kinds::discover,
     object::Object,
+    print,
     sequence::Unsettled,
     site::Site,
     strays,
@@ -182,10 +183,20 @@ async fn look(
 
 fn looked(writer: &Writer, index: usize, object: &Object) -> Result<Looked, serde_json::Error> {
     let changed = !writer.is_surveyed(index, object);
+    let mut essence: Essence = serde_json::from_str(&object.text)?;
+    // Nothing else is marked when it leaves.
+    let is_held = essence
+        .metadata
+        .finalizers
+        .as_array()
+        .is_some_and(|f| !f.is_empty());
+    if is_held || writer.paused.contains(&*object.uid) {
+        essence.metadata.print = Some(print::of_text(&object.text)?);
+    }
     Ok(Looked {
         index,
         uid: object.uid.to_string(),
-        essence: serde_json::from_str(&object.text)?,
+        essence,
         changed: changed.then(|| object.value()).transpose()?,
     })
 }
@@ -316,15 +327,22 @@ struct EssenceMeta {
     labels: Value,
     creation_timestamp: Value,
     deletion_timestamp: Value,
+    /// The fingerprint of the whole object, where it was made.
+    #[serde(skip)]
+    print: Option<String>,
 }
 
 impl Essence {
     fn value(self) -> Value {
         let metadata = self.metadata;
-        json!({ "metadata": {
+        let mut value = json!({ "metadata": {
             "uid": metadata.uid, "resourceVersion": metadata.resource_version, "finalizers": metadata.finalizers,
             "labels": metadata.labels, "creationTimestamp": metadata.creation_timestamp,
-        } })
+        } });
+        if let Some(print) = metadata.print {
+            value["metadata"]["annotations"] = json!({ print::PRINT: print });
+        }
+        value
     }
 }
 

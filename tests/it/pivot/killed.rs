@@ -232,6 +232,34 @@ async fn what_is_changed_while_a_committed_move_lies_still_arrives() {
     );
 }
 
+/// The same, when all that is held bears the mark already. Only what was changed is brought: the target may hold news of the rest.
+#[tokio::test]
+async fn what_is_changed_after_it_was_marked_by_a_dead_move_arrives() {
+    let (source, target) = (world::full(SMALL).await, world::empty().await);
+    let (source, target) = (source.client(), target.client());
+    let empties = |asked: &Asked| asked.method == "DELETE";
+    Box::pin(dies_at(&source, &target, true, empties)).await;
+    let machine = |name: &str| of_fleet_at("/apis/machine.crit.sh/v1alpha1", &format!("machines/{name}"));
+    let noted = |note: &str| json!({ "metadata": { "annotations": { "note": note } } });
+    let marked = world::get(&source, &machine("prod-0")).await.unwrap();
+    let mark = &marked["metadata"]["labels"]["machinectl.crit.sh/moved-by"];
+    assert!(mark.is_string(), "{marked}");
+    for (cluster, name, note) in [(&source, "prod-0", "late"), (&target, "worker-1", "there")] {
+        world::send(cluster, "PATCH", &machine(name), &noted(note)).await;
+    }
+    moved_later(&source, &target).await.unwrap();
+    let (from, to) = (state(&source).await, state(&target).await);
+    is_over(&from, &to).unwrap();
+    for (name, note) in [("prod-0", "late"), ("worker-1", "there")] {
+        let arrived = world::get(&target, &machine(name)).await.unwrap();
+        let metadata = &arrived["metadata"];
+        assert_eq!(metadata["annotations"]["note"], note);
+        assert_eq!(metadata["finalizers"], json!(["machine.crit.sh"]));
+        let left = metadata.to_string();
+        assert!(!left.contains("machinectl.crit.sh/moved-"), "{left}");
+    }
+}
+
 /// A move that dies is undone: the source is as it was, the target is empty.
 #[tokio::test]
 async fn until_it_has_committed_a_move_can_be_undone_wherever_it_was_killed() {
