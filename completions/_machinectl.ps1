@@ -424,6 +424,7 @@ Register-ArgumentCompleter -Native -CommandName 'machinectl' -ScriptBlock {
             [CompletionResult]::new('--watch', '--watch', [CompletionResultType]::ParameterName, 'Go on showing changes until interrupted')
             [CompletionResult]::new('--no-headers', '--no-headers', [CompletionResultType]::ParameterName, 'Print no column names')
             [CompletionResult]::new('--show-labels', '--show-labels', [CompletionResultType]::ParameterName, 'Print the labels too')
+            [CompletionResult]::new('--show-managed-fields', '--show-managed-fields', [CompletionResultType]::ParameterName, 'Print who owns which field, too (-o json, -o yaml)')
             [CompletionResult]::new('--ignore-not-found', '--ignore-not-found', [CompletionResultType]::ParameterName, 'Succeed when a named object does not exist')
             [CompletionResult]::new('--embedded', '--embedded', [CompletionResultType]::ParameterName, 'Use the API server in this program, whatever the kubeconfig says')
             [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Say more: log on standard error (can be repeated)')

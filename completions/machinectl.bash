@@ -828,7 +828,7 @@ _machinectl() {
             return 0
             ;;
         machinectl__subcmd__get)
-            opts="-A -l -o -w -n -v -q -h --all-namespaces --selector --field-selector --output --watch --no-headers --show-labels --ignore-not-found --context --kubeconfig --embedded --namespace --verbose --quiet --help"
+            opts="-A -l -o -w -n -v -q -h --all-namespaces --selector --field-selector --output --watch --no-headers --show-labels --show-managed-fields --ignore-not-found --context --kubeconfig --embedded --namespace --verbose --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

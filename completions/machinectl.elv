@@ -405,6 +405,7 @@ set edit:completion:arg-completer[machinectl] = {|@words|
             cand --watch 'Go on showing changes until interrupted'
             cand --no-headers 'Print no column names'
             cand --show-labels 'Print the labels too'
+            cand --show-managed-fields 'Print who owns which field, too (-o json, -o yaml)'
             cand --ignore-not-found 'Succeed when a named object does not exist'
             cand --embedded 'Use the API server in this program, whatever the kubeconfig says'
             cand -v 'Say more: log on standard error (can be repeated)'

@@ -352,6 +352,7 @@ complete -c machinectl -n "__fish_machinectl_using_subcommand get" -s A -l all-n
 complete -c machinectl -n "__fish_machinectl_using_subcommand get" -s w -l watch -d 'Go on showing changes until interrupted'
 complete -c machinectl -n "__fish_machinectl_using_subcommand get" -l no-headers -d 'Print no column names'
 complete -c machinectl -n "__fish_machinectl_using_subcommand get" -l show-labels -d 'Print the labels too'
+complete -c machinectl -n "__fish_machinectl_using_subcommand get" -l show-managed-fields -d 'Print who owns which field, too (-o json, -o yaml)'
 complete -c machinectl -n "__fish_machinectl_using_subcommand get" -l ignore-not-found -d 'Succeed when a named object does not exist'
 complete -c machinectl -n "__fish_machinectl_using_subcommand get" -l embedded -d 'Use the API server in this program, whatever the kubeconfig says'
 complete -c machinectl -n "__fish_machinectl_using_subcommand get" -s v -l verbose -d 'Say more: log on standard error (can be repeated)'

@@ -215,11 +215,6 @@ impl Kubeconfig {
         Ok(Self { documents })
     }
 
-    /// Returns all files as one document, with entries and paths as kubectl understands them. It holds secrets.
-    pub fn merged(&self) -> Value {
-        merged::merged(&self.documents)
-    }
-
     /// Returns the name of the current context.
     pub fn current_context(&self) -> Option<&str> {
         self.documents
@@ -257,7 +252,7 @@ impl Kubeconfig {
         };
         let extension = entries(body, "extensions")
             .find(|e| e["name"] == EXTENSION)
-            .and_then(|e| serde_json::from_value(e["extension"].clone()).ok());
+            .and_then(|e| Extension::deserialize(&e["extension"]).ok());
         Some(Context {
             name: name.to_owned(),
             cluster: text("cluster").unwrap_or_default(),

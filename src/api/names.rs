@@ -34,6 +34,29 @@ pub fn dns_label(name: &str) -> Result<&str, InvalidName> {
     Ok(name)
 }
 
+/// Says what is wrong with a label, if anything is (Kubernetes: syntax of labels).
+pub fn label_problem(key: &str, value: &str) -> Option<String> {
+    let ends = |c: char| c.is_ascii_alphanumeric();
+    let good = |text: &str| {
+        text.len() <= MAX_LENGTH
+            && text.starts_with(ends)
+            && text.ends_with(ends)
+            && text.chars().all(|c| ends(c) || "-_.".contains(c))
+    };
+    let (prefix, name) = key
+        .split_once('/')
+        .map_or((None, key), |(prefix, name)| (Some(prefix), name));
+    let domain = |prefix: &str| prefix.len() <= 253 && prefix.split('.').all(|part| dns_label(part).is_ok());
+    if !good(name) || !prefix.is_none_or(domain) {
+        return Some(format!(
+            "\"{key}\" can't be the key of a label: use letters, digits, '-', '_' and '.', for example pool or example.com/pool"
+        ));
+    }
+    (!value.is_empty() && !good(value)).then(|| {
+        format!("\"{value}\" can't be the value of a label: use at most {MAX_LENGTH} letters, digits, '-', '_' and '.'")
+    })
+}
+
 /// Secret with a machine's bootstrap data.
 pub fn bootstrap_secret(machine: &str) -> String {
     format!("{machine}-bootstrap")
@@ -112,6 +135,30 @@ mod tests {
         assert_eq!(long("a").len(), MAX_LENGTH);
         assert_ne!(long("a"), long("b"));
         assert_eq!(long("a"), long("a"));
+    }
+
+    #[test]
+    fn labels_that_no_server_takes_are_told() {
+        for (key, value) in [("a", ""), ("A_b.c-d", "1"), ("example.com/pool", "Blue")] {
+            assert_eq!(label_problem(key, value), None, "{key}={value}");
+        }
+        let long = "x".repeat(64);
+        for (key, value) in [
+            ("a b", "c"),
+            ("", ""),
+            ("-a", ""),
+            ("a/", ""),
+            ("/a", ""),
+            ("A.b/c", ""),
+            ("a/b/c", ""),
+            (&*long, ""),
+            ("a", "b c"),
+            ("a", "-"),
+            ("a", &*long),
+            ("a", "ä"),
+        ] {
+            assert!(label_problem(key, value).is_some(), "{key}={value}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::{args::GlobalArgs, logging::JsonLines};
 use crate::{
-    client::{self, Place, Selection, Session, Target, Why},
+    client::{self, Place, Selection, Session, Target, Why, embedded},
     config::Settings,
     error::{CommandError, ErrorKind},
     kubeconfig::{Kubeconfig, Paths},
@@ -75,7 +75,7 @@ impl App {
             0 => return,
             1 => "warn,machinectl=info",
             2 => "info,machinectl=debug,kube_client=debug",
-            _ => "debug,machinectl=trace,hyper=info,hyper_util=info,h2=info,rustls=info,tower=info",
+            _ => "debug,hyper=info,hyper_util=info,h2=info,rustls=info,tower=info",
         };
         let builder = tracing_subscriber::fmt()
             .with_env_filter(EnvFilter::new(filter))
@@ -101,10 +101,19 @@ impl App {
         Ok((session, paths))
     }
 
-    /// Chooses the cluster of a context itself, whoever manages it: what is installed is installed there.
+    /// Chooses the cluster of a context itself, whoever manages it: what is installed is installed there. A hollow cluster has no other API
+    /// server than the embedded one.
     pub(crate) fn choose_itself(&self, purpose: Purpose) -> Result<(Target, Paths), CommandError> {
-        let (mut target, _, paths) = self.choose(purpose)?;
-        if let Why::Manages(name) = &target.why {
+        let (mut target, config, paths) = self.choose(purpose)?;
+        let is_embedded = |name: &str| match &target.place {
+            Place::Embedded(dir) => config
+                .authority(name)
+                .is_some_and(|ca| embedded::is_authority(dir, ca)),
+            Place::Context(_) | Place::InCluster => false,
+        };
+        if let Why::Manages(name) = &target.why
+            && !is_embedded(name)
+        {
             target.place = Place::Context(name.clone());
             target.why = if self.selection.context.is_some() {
                 Why::Flag("--context")

@@ -81,6 +81,12 @@ pub(crate) async fn run(app: &App, args: DeleteArgs) -> Result<(), CommandError>
     }
     if args.wait.wait && args.dry_run.dry_run.is_none() && !waiting.is_empty() {
         wait::until_gone(app, &session, &waiting, &args).await?;
+    } else if args.dry_run.dry_run.is_none()
+        && waiting
+            .iter()
+            .any(|one| kinds::own_by_kind(&one.kind.kind).is_some())
+    {
+        app.say_who_acts(&session).await;
     }
     if let Some(server) = session.server {
         server.stop().await;

@@ -26,7 +26,7 @@ use crate::{
 /// kubectl uncordon NODE.
 #[derive(Debug, Args)]
 pub(crate) struct DrainArgs {
-    /// Machines: machine NAME..., or machine/NAME...
+    /// Machines: NAME..., machine NAME..., or machine/NAME...
     #[arg(value_name = "MACHINE", required = true)]
     what: Vec<String>,
     /// Give up after this time, for example 90s; 0: never. What was evicted stays evicted
@@ -62,7 +62,14 @@ pub(crate) async fn run(app: &App, args: DrainArgs) -> Result<(), CommandError> 
 /// The names of the machines that are meant.
 async fn machines(session: &Session, what: &[String]) -> Result<Vec<String>, CommandError> {
     let mut names = Vec::new();
-    for request in requests(&session.client, what).await? {
+    let requests = match requests(&session.client, what).await {
+        // Nothing but machines is drained: what is no kind is the name of one.
+        Err(error) if error.kind == ErrorKind::NotFound && what.iter().all(|word| !word.contains('/')) => {
+            return Ok(what.to_vec());
+        }
+        found => found?,
+    };
+    for request in requests {
         let kind = &request.kind;
         if !kind.is_own("Machine") {
             let error = CommandError::new(

@@ -192,10 +192,10 @@ impl From<ClusterError> for CommandError {
                 .hinted(format!("remove them: machinectl delete cluster {name}"))
                 .hinted("or choose another name"),
             ClusterError::Different { name, .. } => Self::new(ErrorKind::Conflict, message)
-                .hinted(format!("to have it anew: machinectl delete cluster {name}"))
                 .hinted(format!(
-                    "to add a worker: machinectl create machine NAME --cluster {name}"
-                )),
+                    "to have more or fewer workers: machinectl scale machineset {name}-workers --replicas N"
+                ))
+                .hinted(format!("to have it anew: machinectl delete cluster {name}")),
             ClusterError::Taken { kind, name, .. } => Self::new(ErrorKind::Conflict, message)
                 .hinted(format!(
                     "look at it: machinectl describe {} {name}",
@@ -291,7 +291,13 @@ fn of_status(what: String, status: Status) -> CommandError {
     };
     let code = status.code;
     let reason = status.reason.clone();
+    let missing = status
+        .details
+        .filter(|d| code == 404 && d.kind == "namespaces" && !d.name.is_empty());
     let error = CommandError::new(kind, what).caused_by(Refused(status.message));
+    if let Some(missing) = missing {
+        return error.hinted(format!("kubectl create namespace {}", missing.name));
+    }
     match (code, reason.as_str()) {
         (401 | 403, _) => error.hinted("use a context with more rights: --context NAME"),
         (409, "AlreadyExists") => error.hinted("choose another name, or delete the old object first"),
@@ -321,6 +327,25 @@ mod tests {
     fn answers_of_the_api_server_have_their_exit_codes() {
         let codes = [404, 409, 403, 401, 504, 422, 500].map(|c| api(c).kind.exit_code());
         assert_eq!(codes, [3, 4, 5, 5, 6, 2, 1]);
+    }
+
+    #[test]
+    fn a_namespace_that_is_missing_can_be_made() {
+        let details = kube::core::response::StatusDetails {
+            kind: "namespaces".into(),
+            name: "foo".into(),
+            group: String::new(),
+            uid: String::new(),
+            causes: Vec::new(),
+            retry_after_seconds: 0,
+        };
+        let status = Status {
+            code: 404,
+            details: Some(details),
+            ..Status::default()
+        };
+        let error = of_api("can't", kube::Error::Api(Box::new(status)));
+        assert_eq!(error.hints, ["kubectl create namespace foo"]);
     }
 
     #[test]

@@ -48,6 +48,9 @@ pub(crate) struct GetArgs {
     /// Print the labels too
     #[arg(long)]
     show_labels: bool,
+    /// Print who owns which field, too (-o json, -o yaml)
+    #[arg(long)]
+    show_managed_fields: bool,
     /// Succeed when a named object does not exist
     #[arg(long)]
     ignore_not_found: bool,
@@ -98,7 +101,8 @@ impl Get<'_> {
                         }
                     }
                     Output::Json | Output::Yaml | Output::Name => {
-                        objects.extend(items(answer, &request.kind));
+                        let items = items(answer, &request.kind).into_iter();
+                        objects.extend(items.map(|item| self.as_shown(item)));
                     }
                 }
             }
@@ -191,6 +195,16 @@ impl Get<'_> {
             }
         }
         Ok(answers)
+    }
+
+    /// An object without what hardly anybody wants to see.
+    fn as_shown(&self, mut object: Value) -> Value {
+        if !self.args.show_managed_fields
+            && let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut)
+        {
+            metadata.remove("managedFields");
+        }
+        object
     }
 
     fn address(&self, kind: &Kind, name: Option<&str>, more: &[(&str, &str)]) -> String {

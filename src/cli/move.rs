@@ -211,7 +211,7 @@ async fn between(app: &App, args: &MoveArgs, source: &Session, target: &Session)
         }
     };
     progress.finish();
-    homes::rewrite(app, source, target, &report)?;
+    homes::rewrite(app, source, target, &report).await?;
     tell::report(app, &report, args.output.is_some())
 }
 

@@ -24,7 +24,7 @@ use crate::{
     },
     error::{CommandError, ErrorKind},
     install,
-    time::SystemClock,
+    time::{Clock as _, SystemClock},
 };
 
 /// Run the controllers until interrupted
@@ -206,10 +206,14 @@ async fn control(
         .namespace
         .as_ref()
         .map_or_else(String::new, |n| format!(" in namespace {n}"));
-    app.ui.say(&format!(
-        "Controllers ready on context \"{}\"{within}; Ctrl-C ends them",
-        session.target.name()
-    ));
+    let context = session.target.name();
+    let holder = lease::holder(&session.client, SystemClock.now()).await;
+    app.ui.say(&match holder {
+        Ok(Some(holder)) => format!(
+            "Standing by on context \"{context}\"{within}: {holder} runs the controllers now; Ctrl-C ends it"
+        ),
+        _ => format!("Controllers ready on context \"{context}\"{within}; Ctrl-C ends them"),
+    });
     let work = async {
         loop {
             let mut stopping = stop.subscribe();

@@ -354,7 +354,7 @@ impl Embedded {
     }
 }
 
-/// Returns the kubeconfig entry of the server in a folder. Without an address the port of the last time stands in it.
+/// Returns the kubeconfig entry of the server in a folder. Without an address the port of the last time, or of the first, stands in it.
 pub fn entry(dir: &Path, address: Option<SocketAddr>, clock: &dyn Clock) -> Result<Entry, EmbeddedError> {
     let certificates = TlsMaterial::ensure(&tls_folder(dir), &[], clock.now()).map_err(|source| {
         EmbeddedError::Certificates {
@@ -364,7 +364,7 @@ pub fn entry(dir: &Path, address: Option<SocketAddr>, clock: &dyn Clock) -> Resu
     })?;
     let address = address
         .or_else(|| current_address(dir))
-        .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, last_port(dir))));
+        .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, port(dir))));
     Ok(Entry {
         context: CONTEXT.to_owned(),
         cluster: CONTEXT.to_owned(),
@@ -388,11 +388,17 @@ pub fn entry(dir: &Path, address: Option<SocketAddr>, clock: &dyn Clock) -> Resu
     })
 }
 
+/// Says whether a CA, as it stands in a kubeconfig, is that of the server in a folder.
+pub fn is_authority(dir: &Path, ca: &str) -> bool {
+    let own = fs::read(tls_folder(dir).join("ca.crt"));
+    own.is_ok_and(|own| BASE64_STANDARD.encode(own) == ca)
+}
+
 async fn remote(dir: &Path, address: SocketAddr, clock: &dyn Clock) -> Result<Client, EmbeddedError> {
     let failed =
         |source: Box<dyn std::error::Error + Send + Sync>| EmbeddedError::Connect { address, source };
     let document = entry(dir, Some(address), clock)?.document();
-    let file = serde_json::from_value(document).map_err(|e| failed(Box::new(e)))?;
+    let file = Deserialize::deserialize(&document).map_err(|e| failed(Box::new(e)))?;
     let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
         .await
         .map_err(|e| failed(Box::new(e)))?;
@@ -410,6 +416,20 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     } else {
         address
     }
+}
+
+/// The port of the last time. Before the first time one is chosen, and kept for then if nobody takes it.
+fn port(dir: &Path) -> u16 {
+    let last = last_port(dir);
+    if last != 0 {
+        return last;
+    }
+    let free =
+        std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
+    let chosen = free.map_or(0, |address| address.port());
+    // If it can't be kept, the kubeconfig is as good as without it: it is merged anew when the server listens.
+    fs::write(dir.join("port"), chosen.to_string()).ok();
+    chosen
 }
 
 fn last_port(dir: &Path) -> u16 {

@@ -10,6 +10,7 @@ mod target;
 use std::sync::Arc;
 
 use kube::{Client, config::KubeConfigOptions};
+use serde::Deserialize;
 use serde_json::Value;
 
 pub use patient::Patience;
@@ -162,7 +163,7 @@ pub async fn from_text(cluster: &str, text: &str) -> Result<Client, ClientError>
 }
 
 async fn configured(name: &str, file: Value, context: Option<String>) -> Result<kube::Config, ClientError> {
-    let file = serde_json::from_value(file).map_err(unusable(name))?;
+    let file = kube::config::Kubeconfig::deserialize(&file).map_err(unusable::<serde_json::Error>(name))?;
     let options = KubeConfigOptions {
         context,
         ..KubeConfigOptions::default()

@@ -10,6 +10,7 @@ use kube::{
     Api, ResourceExt,
     api::{DynamicObject, ListParams, Patch, PatchParams},
 };
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -298,7 +299,7 @@ async fn machines_of(
     found: &DynamicObject,
 ) -> Result<Vec<Machine>, ClusterError> {
     let selector = found.data.pointer("/spec/selector").cloned().unwrap_or_default();
-    let selector = serde_json::from_value(selector).unwrap_or_default();
+    let selector = Deserialize::deserialize(&selector).unwrap_or_default();
     let Some(text) = selector::parse(&selector)
         .ok()
         .map(|s| s.to_string())

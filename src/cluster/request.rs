@@ -173,7 +173,10 @@ impl Summary {
             differences.push(format!("its image is {}, not {image}", made.image));
         }
         if *workers != made.workers {
-            differences.push(format!("it has {} workers, not {workers}", made.workers));
+            differences.push(format!(
+                "it was made with {} workers, not {workers}",
+                made.workers
+            ));
         }
         if *version != made.version {
             let word = |v: &Option<String>| v.clone().unwrap_or_else(|| "that of the image".to_owned());
@@ -204,7 +207,10 @@ mod tests {
         request.machine_api = true;
         assert_eq!(
             request.summary().differences(&made),
-            ["it has 0 workers, not 2", "its configuration is another one"]
+            [
+                "it was made with 0 workers, not 2",
+                "its configuration is another one"
+            ]
         );
         let text = serde_json::to_string(&made).unwrap();
         assert_eq!(serde_json::from_str::<Summary>(&text).unwrap(), made);

@@ -11,6 +11,7 @@ use kube::{
     Api, Client, Resource, ResourceExt,
     api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions},
 };
+use serde::Deserialize;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -136,7 +137,7 @@ pub(crate) async fn execute(
 
 /// The present status with a Ready condition that tells what failed; nothing for kinds without conditions.
 fn with_trouble(status: &Value, message: &str, now: Timestamp) -> Option<Value> {
-    let mut list: Vec<Condition> = serde_json::from_value(status.get("conditions")?.clone()).ok()?;
+    let mut list: Vec<Condition> = Deserialize::deserialize(status.get("conditions")?).ok()?;
     let old = conditions::find(&list, conditions::READY)?.clone();
     let mut new = conditions::condition(
         conditions::READY,

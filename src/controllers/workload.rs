@@ -13,7 +13,12 @@ use k8s_openapi::api::{
     core::v1::{ConfigMap, Node},
     storage::v1::VolumeAttachment,
 };
-use kube::{Api, Client, api::ListParams, config::KubeConfigOptions};
+use kube::{
+    Api, Client,
+    api::ListParams,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use serde::Deserialize;
 use tokio::{sync::watch, task::JoinSet};
 
 use super::{
@@ -232,7 +237,7 @@ fn endpoint_in_crit_config(text: &str) -> Option<ApiEndpoint> {
     let endpoint = &document["controlPlaneEndpoint"];
     match endpoint.as_str() {
         Some(text) => endpoint_of_url(&format!("https://{text}")),
-        None => serde_json::from_value(endpoint.clone()).ok(),
+        None => ApiEndpoint::deserialize(endpoint).ok(),
     }
 }
 
@@ -287,7 +292,7 @@ impl FromPod {
 /// Makes a client from the content of a kubeconfig Secret. A process in a pod says where it reaches the server.
 pub(crate) async fn client_from(kubeconfig: &str, in_pod: Option<&FromPod>) -> Result<Client, String> {
     let kubeconfig: serde_json::Value = crate::yaml::from_str(kubeconfig).map_err(|e| e.to_string())?;
-    let kubeconfig = serde_json::from_value(kubeconfig).map_err(|e| e.to_string())?;
+    let kubeconfig = Kubeconfig::deserialize(&kubeconfig).map_err(|e| e.to_string())?;
     let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
         .await
         .map_err(|e| e.to_string())?;

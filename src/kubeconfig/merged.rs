@@ -4,7 +4,33 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::entries;
+use super::{CA_DATA, Kubeconfig, entries};
+
+impl Kubeconfig {
+    /// Returns all files as one document, with entries and paths as kubectl understands them. It holds secrets.
+    pub fn merged(&self) -> Value {
+        merged(&self.documents)
+    }
+
+    /// Finds what a context leads to: the bodies of its cluster and of its user. The latter holds secrets.
+    pub fn bodies(&self, context: &str) -> Option<(&Value, &Value)> {
+        let named = |list: &'static str, name: &Value| {
+            let mut all = self.documents.iter().flat_map(move |d| entries(d, list));
+            all.find(|entry| entry["name"] == *name)
+        };
+        let context = &named("contexts", &context.into())?["context"];
+        let (cluster, user) = (
+            named("clusters", &context["cluster"])?,
+            named("users", &context["user"])?,
+        );
+        Some((&cluster["cluster"], &user["user"]))
+    }
+
+    /// Finds the CA that a context trusts, in base64, if it stands in the kubeconfig itself.
+    pub fn authority(&self, context: &str) -> Option<&str> {
+        self.bodies(context)?.0[CA_DATA].as_str()
+    }
+}
 
 /// Makes the paths in a file absolute: there they count from the folder of that file. A bare command is looked for in `PATH`.
 pub(super) fn anchor(document: &mut Value, file: &Path) {
@@ -39,7 +65,7 @@ pub(super) fn anchor(document: &mut Value, file: &Path) {
 }
 
 /// Merges documents as kubectl does: of entries with one name the first counts.
-pub(super) fn merged(documents: &[Value]) -> Value {
+fn merged(documents: &[Value]) -> Value {
     let mut whole = json!({"apiVersion": "v1", "kind": "Config"});
     for list in ["clusters", "contexts", "users"] {
         let mut names = std::collections::HashSet::new();
@@ -92,6 +118,21 @@ mod tests {
             assert_eq!(document, before);
             merged(&[document]);
         }
+    }
+
+    #[test]
+    fn a_context_leads_to_a_cluster_and_a_user() {
+        let one = json!({"contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}, {"name": "y", "context": {"cluster": "none"}}]});
+        let two = json!({"clusters": [{"name": "c", "cluster": {CA_DATA: "Y2E="}}], "users": [{"name": "u", "user": {"token": "t"}}]});
+        let config = Kubeconfig {
+            documents: vec![one, two],
+        };
+        assert_eq!(
+            config.bodies("x"),
+            Some((&json!({CA_DATA: "Y2E="}), &json!({"token": "t"})))
+        );
+        assert_eq!(config.authority("x"), Some("Y2E="));
+        assert_eq!((config.authority("y"), config.authority("z")), (None, None));
     }
 
     #[test]

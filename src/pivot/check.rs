@@ -117,7 +117,7 @@ impl Standing {
                 .ok()?
                 .get_mut("metadata")?
                 .take();
-            let metadata = serde_json::from_value(metadata).ok()?;
+            let metadata = Deserialize::deserialize(&metadata).ok()?;
             Some(Self {
                 metadata,
                 status: None,

@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn each_change_makes_it_another_one() {
-        let changes: [(&str, Value); 11] = [
+        let cases: [(&str, Value); 11] = [
             ("/metadata/annotations/note", json!("2")),
             ("/metadata/annotations", json!({})),
             ("/metadata/name", json!("b")),
@@ -194,7 +194,7 @@ mod tests {
             ("/status/phase", json!("Failed")),
         ];
         let mut prints = std::collections::HashSet::from([of(&machine())]);
-        for (at, value) in changes {
+        for (at, value) in cases {
             let mut changed = machine();
             *changed.pointer_mut(at).unwrap() = value;
             assert!(prints.insert(of(&changed)), "{at}");

@@ -161,10 +161,15 @@ fn grace_seconds(info: &ResourceInfo, object: &Value, options: &DeleteOptions) -
     Some(if asked < 0 { 1 } else { asked })
 }
 
+/// Kinds whose dependents stay if nobody says what shall become of them: once that was so with all kinds
+/// (kube-apiserver: `DefaultGarbageCollectionPolicy`).
+const ORPHANING: [&str; 2] = ["jobs.batch", "replicationcontrollers"];
+
 /// Adds and removes the finalizers that say what becomes of the dependents.
 fn adjust_finalizers(info: &ResourceInfo, object: &mut Value, options: &DeleteOptions) {
     let had = meta::finalizers(object);
     let (mut orphan, mut foreground) = (had.contains(&ORPHAN), had.contains(&FOREGROUND));
+    orphan |= !foreground && ORPHANING.contains(&&*info.storage_group_resource);
     if let Some(keep) = options.orphan_dependents {
         (orphan, foreground) = (keep, false);
     }

@@ -1,6 +1,8 @@
 //! Patches: what a JSON patch, a merge patch or a strategic merge patch makes of an object. Pure: it must know neither
 //! store nor HTTP, and must not check what comes out.
 
+use json_patch::jsonptr::{Pointer, PointerBuf, Token};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::depth::{MAX_NEW_DEPTH, is_deeper_within};
@@ -55,18 +57,22 @@ pub fn json_patch(target: &Value, patch: &Value) -> Result<Value, PatchError> {
     let mut object = target.clone();
     let (mut copied, mut visits) = (0, MOST_VISITED);
     for operation in operations {
-        let mut operation: json_patch::PatchOperation = serde_json::from_value(operation.clone())
+        let mut operation: json_patch::PatchOperation = Deserialize::deserialize(operation)
             .map_err(|error| PatchError::Unprocessable(format!("operation {operation}: {error}")))?;
-        // The API server's library replaces what is not there, if it would be a field of an object.
-        if let json_patch::PatchOperation::Replace(replace) = &operation
-            && replace.path.resolve(&object).is_err()
-            && replace
-                .path
-                .parent()
-                .is_some_and(|p| p.resolve(&object).is_ok_and(Value::is_object))
-        {
-            let (at, value) = (replace.path.clone(), replace.value.clone());
-            operation = json_patch::PatchOperation::Add(json_patch::AddOperation { path: at, value });
+        count_from_ends(&mut operation, &object);
+        match operation {
+            // The API server's library replaces what is not there, if it would be a field of an object,
+            json_patch::PatchOperation::Replace(replace) if would_be_field(&replace.path, &object) => {
+                let json_patch::ReplaceOperation { path, value } = replace;
+                operation = json_patch::PatchOperation::Add(json_patch::AddOperation { path, value });
+            }
+            // and such a field is null.
+            json_patch::PatchOperation::Test(test)
+                if test.value.is_null() && would_be_field(&test.path, &object) =>
+            {
+                continue;
+            }
+            _ => {}
         }
         check_depth(&operation, &object, &mut visits)?;
         if let json_patch::PatchOperation::Copy(copy) = &operation
@@ -84,6 +90,63 @@ pub fn json_patch(target: &Value, patch: &Value) -> Result<Value, PatchError> {
             .map_err(|error| PatchError::Unprocessable(error.to_string()))?;
     }
     Ok(object)
+}
+
+/// Says whether nothing is there, but an object that it would be a field of.
+fn would_be_field(path: &Pointer, object: &Value) -> bool {
+    let holder = || path.parent()?.resolve(object).ok();
+    path.resolve(object).is_err() && holder().is_some_and(Value::is_object)
+}
+
+/// Replaces negative indices, which the API server's library counts from the ends of lists.
+fn count_from_ends(operation: &mut json_patch::PatchOperation, object: &Value) {
+    use json_patch::PatchOperation as Op;
+    match operation {
+        Op::Add(add) => count_from_end(&mut add.path, object, 1),
+        Op::Remove(remove) => count_from_end(&mut remove.path, object, 0),
+        Op::Replace(replace) => count_from_end(&mut replace.path, object, 0),
+        Op::Test(test) => count_from_end(&mut test.path, object, 0),
+        Op::Copy(copy) => {
+            count_from_end(&mut copy.from, object, 0);
+            count_from_end(&mut copy.path, object, 1);
+        }
+        Op::Move(moved) => {
+            count_from_end(&mut moved.from, object, 0);
+            // What moves within a list has left it before it comes back.
+            let within = moved.from.parent() == moved.path.parent();
+            count_from_end(&mut moved.path, object, usize::from(!within));
+        }
+    }
+}
+
+/// The same for one path. `more` is by how much its list will have grown.
+fn count_from_end(path: &mut PointerBuf, object: &Value, more: usize) {
+    if !path.as_str().contains("/-") {
+        return;
+    }
+    let (last, mut at) = (path.count() - 1, Some(object));
+    let tokens = path.tokens().enumerate().map(|(number, token)| {
+        let back = token
+            .encoded()
+            .strip_prefix('-')
+            .and_then(|back| back.parse::<usize>().ok());
+        let count = at
+            .and_then(Value::as_array)
+            .map(|list| list.len() + if number == last { more } else { 0 });
+        let token = match (count, back) {
+            (Some(_), Some(0)) => Token::from(0_usize),
+            (Some(count), Some(back)) if back <= count => Token::from(count - back),
+            _ => token.to_owned(),
+        };
+        at = at.and_then(|value| {
+            Pointer::parse(&format!("/{}", token.encoded()))
+                .ok()?
+                .resolve(value)
+                .ok()
+        });
+        token
+    });
+    *path = PointerBuf::from_tokens(tokens.collect::<Vec<_>>());
 }
 
 /// Refuses an operation that puts something too deep into an object: a few copies of an object into itself would make it deeper than any
@@ -255,6 +318,61 @@ mod tests {
     fn a_field_that_is_not_there_is_replaced_all_the_same() {
         let patch = json!([{"op": "replace", "path": "/z", "value": 2}]);
         assert_eq!(json_patch(&json!({"a": 1}), &patch), Ok(json!({"a": 1, "z": 2})));
+    }
+
+    #[test]
+    fn a_field_that_is_not_there_is_null() {
+        let test = |path: &str, value: Value| {
+            json_patch(
+                &json!({"a": {}, "l": []}),
+                &json!([{"op": "test", "path": path, "value": value}]),
+            )
+            .is_ok()
+        };
+        assert!(test("/a/x", Value::Null));
+        assert!(!test("/a/x", json!(1)));
+        assert!(!test("/b/x", Value::Null));
+        assert!(!test("/l/0", Value::Null));
+        assert!(!test("/a", Value::Null));
+    }
+
+    #[test]
+    fn negative_indices_count_from_the_end() {
+        let object = json!({"l": [{"n": 1}, {"n": 2}, {"n": 3}], "-1": 5});
+        let patched = |operation: Value| json_patch(&object, &json!([operation])).map(|o| o["l"].to_string());
+        for (operation, wanted) in [
+            (json!({"op": "remove", "path": "/l/-1"}), r#"[{"n":1},{"n":2}]"#),
+            (json!({"op": "remove", "path": "/l/-0"}), r#"[{"n":2},{"n":3}]"#),
+            (
+                json!({"op": "replace", "path": "/l/-3/n", "value": 0}),
+                r#"[{"n":0},{"n":2},{"n":3}]"#,
+            ),
+            (
+                json!({"op": "add", "path": "/l/-1", "value": 4}),
+                r#"[{"n":1},{"n":2},{"n":3},4]"#,
+            ),
+            (
+                json!({"op": "add", "path": "/l/-2", "value": 4}),
+                r#"[{"n":1},{"n":2},4,{"n":3}]"#,
+            ),
+            (
+                json!({"op": "copy", "from": "/l/-3", "path": "/l/-1"}),
+                r#"[{"n":1},{"n":2},{"n":3},{"n":1}]"#,
+            ),
+            (
+                json!({"op": "move", "from": "/l/-3", "path": "/l/-1"}),
+                r#"[{"n":2},{"n":3},{"n":1}]"#,
+            ),
+            (
+                json!({"op": "test", "path": "/-1", "value": 5}),
+                r#"[{"n":1},{"n":2},{"n":3}]"#,
+            ),
+        ] {
+            assert_eq!(patched(operation.clone()), Ok(wanted.to_owned()), "{operation}");
+        }
+        for path in ["/l/-4", "/l/--1", "/l/-x"] {
+            assert!(patched(json!({"op": "remove", "path": path})).is_err(), "{path}");
+        }
     }
 
     #[test]

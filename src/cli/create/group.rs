@@ -102,7 +102,10 @@ impl DeletePolicy {
 /// Reads `key=value`.
 pub(super) fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        Some((key, value)) if !key.is_empty() => match crate::api::names::label_problem(key, value) {
+            Some(problem) => Err(problem),
+            None => Ok((key.to_owned(), value.to_owned())),
+        },
         _ => Err("write KEY=VALUE, for example pool=blue".to_owned()),
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::DynamicObject;
+use serde::Deserialize;
 
 use super::{DeleteArgs, choice::Doomed};
 use crate::{
@@ -88,7 +89,7 @@ fn still_there(one: &Doomed, object: &DynamicObject) -> String {
     let what = format!("{}/{}", one.kind.singular_name(), one.name);
     let step = Some(object)
         .filter(|o| one.kind.is_own("Machine") && o.metadata.deletion_timestamp.is_some())
-        .and_then(|o| serde_json::from_value(o.data.pointer("/status/conditions")?.clone()).ok())
+        .and_then(|o| Deserialize::deserialize(o.data.pointer("/status/conditions")?).ok())
         .and_then(|conditions: Vec<Condition>| farewell(&conditions));
     match step {
         Some(step) => format!("{what}: {step}"),

@@ -6,6 +6,7 @@ use kube::{
     Api, Client, ResourceExt,
     api::{DynamicObject, ListParams},
 };
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::tree::{infrastructure, machine_node, natural};
@@ -40,7 +41,7 @@ pub(super) async fn machines(
     );
     root.health = health(&kind.kind, object);
     if kind.is_own("Machine") {
-        let Ok(machine) = serde_json::from_value::<Machine>(object.clone()) else {
+        let Ok(machine) = Machine::deserialize(object) else {
             return Ok(None);
         };
         let made_of = infrastructure(client, namespace, std::slice::from_ref(&machine)).await?;
@@ -122,7 +123,7 @@ async fn selected(
 
 /// The selector of an object as a query; nothing if it can't be read.
 fn query_of(object: &Value) -> Option<String> {
-    let selector = serde_json::from_value(object["spec"]["selector"].clone()).unwrap_or_default();
+    let selector = Deserialize::deserialize(&object["spec"]["selector"]).unwrap_or_default();
     selector::parse(&selector).ok().map(|s| s.to_string())
 }
 

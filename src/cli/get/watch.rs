@@ -24,7 +24,7 @@ impl Get<'_> {
         if let Some(field) = &field {
             more.push(("fieldSelector", field));
         }
-        let mut header = true;
+        let (mut header, mut columns) = (true, Value::Null);
         // Without a resourceVersion a watch begins with what there is; when the server ends it, it begins anew.
         loop {
             let address = self.address(kind, None, &more);
@@ -35,11 +35,12 @@ impl Get<'_> {
                 .map_err(failed)?;
             let mut events = std::pin::pin!(events);
             while let Some(event) = events.next().await {
-                let object = match event.map_err(failed)? {
+                let mut object = match event.map_err(failed)? {
                     WatchEvent::Added(o) | WatchEvent::Modified(o) | WatchEvent::Deleted(o) => o,
                     WatchEvent::Bookmark(_) => continue,
                     WatchEvent::Error(status) => return Err(failed(kube::Error::Api(status))),
                 };
+                keep_columns(&mut object, &mut columns);
                 self.show_event(&object, kind, header)?;
                 header = false;
             }
@@ -53,10 +54,55 @@ impl Get<'_> {
                     .data(&output::table(object, kind, self.columns(kind), header))
             }
             Output::Name => self.app.data(&name_of(object)),
-            Output::Json => self.app.data(&output::document(object, Output::Json)?),
-            Output::Yaml => self
-                .app
-                .data(&format!("---\n{}", output::document(object, Output::Yaml)?)),
+            how @ (Output::Json | Output::Yaml) => {
+                let begin = if how == Output::Yaml { "---\n" } else { "" };
+                let text = output::document(&self.as_shown(object.clone()), how)?;
+                self.app.data(&format!("{begin}{text}"))
+            }
+        }
+    }
+}
+
+/// What the columns of a table are, a server says in the first part of a watch only.
+fn keep_columns(table: &mut Value, columns: &mut Value) {
+    let Some(said) = table.get_mut("columnDefinitions") else {
+        return;
+    };
+    if said.as_array().is_some_and(|said| !said.is_empty()) {
+        columns.clone_from(said);
+    } else {
+        said.clone_from(columns);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn later_parts_have_the_columns_of_the_first() {
+        let mut columns = Value::Null;
+        let said = json!([{"name": "Name"}]);
+        for (part, wanted) in [
+            (
+                json!({"columnDefinitions": said}),
+                json!({"columnDefinitions": said}),
+            ),
+            (
+                json!({"columnDefinitions": null}),
+                json!({"columnDefinitions": said}),
+            ),
+            (
+                json!({"columnDefinitions": []}),
+                json!({"columnDefinitions": said}),
+            ),
+            (json!({"metadata": {}}), json!({"metadata": {}})),
+        ] {
+            let mut part = part;
+            keep_columns(&mut part, &mut columns);
+            assert_eq!(part, wanted);
         }
     }
 }

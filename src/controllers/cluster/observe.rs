@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt};
+use serde::Deserialize;
 
 use super::{
     kubeconfig,
@@ -156,7 +157,7 @@ fn control_plane(world: &World, cluster: &Cluster, machines: &[Arc<Machine>]) ->
             let read = |pointer: &str| object.as_ref().and_then(|o| o.data.pointer(pointer).cloned());
             ControlPlane {
                 provider_id: read("/spec/providerID").and_then(|id| id.as_str().map(str::to_owned)),
-                api_endpoint: read("/status/apiEndpoint").and_then(|e| serde_json::from_value(e).ok()),
+                api_endpoint: read("/status/apiEndpoint").and_then(|e| Deserialize::deserialize(&e).ok()),
                 machine,
             }
         })

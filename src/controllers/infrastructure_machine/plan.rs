@@ -2,6 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, OwnerReference};
 use kube::{ResourceExt, api::DynamicObject};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
@@ -320,7 +321,7 @@ pub(super) fn published_image(object: &DynamicObject) -> Option<NodeImage> {
     object
         .data
         .pointer("/status/nodeImage")
-        .and_then(|image| serde_json::from_value(image.clone()).ok())
+        .and_then(|image| Deserialize::deserialize(image).ok())
 }
 
 /// The reference to the Machine that owns the object.

@@ -2,6 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::DynamicObject;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::observe::Observed;
@@ -190,6 +191,6 @@ pub(super) fn conditions(object: &DynamicObject) -> Vec<Condition> {
     object
         .data
         .pointer("/status/conditions")
-        .and_then(|list| serde_json::from_value(list.clone()).ok())
+        .and_then(|list| Deserialize::deserialize(list).ok())
         .unwrap_or_default()
 }

@@ -2,6 +2,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use kube::ResourceExt;
+use serde::Deserialize;
 use serde_json::json;
 
 use super::{
@@ -154,7 +155,7 @@ fn node_image(
     let object = &infrastructure.object.data;
     if let Some(image) = object
         .pointer("/status/nodeImage")
-        .and_then(|image| serde_json::from_value(image.clone()).ok())
+        .and_then(|image| Deserialize::deserialize(image).ok())
     {
         return Ok(image);
     }

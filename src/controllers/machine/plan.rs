@@ -4,6 +4,7 @@ use kube::{
     ResourceExt,
     api::{ApiResource, DynamicObject},
 };
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -203,7 +204,7 @@ fn judge_infrastructure(o: &Observed, plan: &mut Plan, facts: &mut Facts, spec: 
                 facts.addresses = object
                     .data
                     .pointer("/status/addresses")
-                    .and_then(|a| serde_json::from_value(a.clone()).ok());
+                    .and_then(|a| Deserialize::deserialize(a).ok());
                 if o.machine.spec.provider_id != id {
                     spec.insert("providerID".to_owned(), json!(id));
                 }

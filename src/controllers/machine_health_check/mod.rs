@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use futures::StreamExt as _;
 use kube::ResourceExt;
+use serde::Deserialize;
 
 use self::{
     observe::Observed,
@@ -119,7 +120,7 @@ async fn carry_out(
         return Ok(decision.requeue);
     }
     let mut written = (**check).clone();
-    written.status = serde_json::from_value(decision.status).ok();
+    written.status = Deserialize::deserialize(&decision.status).ok();
     let subject = Subject::of(&written);
     let requests = decision
         .remedies

@@ -6,6 +6,7 @@ use std::{
 };
 
 use kube::{Api, Resource, ResourceExt, api::DynamicObject};
+use serde::Deserialize;
 
 use super::{World, lock};
 use crate::{
@@ -41,7 +42,7 @@ impl World {
             .as_ref()
             .filter(|types| types.kind == Machine::kind(&()))
             .and_then(|_| serde_json::to_value(created).ok())
-            .and_then(|value| serde_json::from_value::<Machine>(value).ok())
+            .and_then(|value| Machine::deserialize(&value).ok())
         else {
             return;
         };

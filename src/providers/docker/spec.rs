@@ -6,6 +6,7 @@ use bollard::models::{
     ContainerCreateBody, DeviceMapping, HostConfig, HostConfigCgroupnsModeEnum, Mount, MountType,
     NetworkCreateRequest, PortBinding, RestartPolicy, RestartPolicyNameEnum,
 };
+use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
@@ -95,7 +96,7 @@ pub(super) struct Surroundings<'a> {
 /// Reads and checks the spec of a `DockerMachine`.
 pub(super) fn settings(infrastructure: &Value) -> Result<DockerMachineSpec, ActuatorError> {
     let invalid = |message: String| ActuatorError::terminal("InvalidConfiguration", message);
-    let settings: DockerMachineSpec = serde_json::from_value(infrastructure.clone())
+    let settings: DockerMachineSpec = Deserialize::deserialize(infrastructure)
         .map_err(|e| invalid(format!("spec of the DockerMachine: {e}")))?;
     let name = &settings.container_name;
     for (field, value) in [("containerName", name), ("clusterName", &settings.cluster_name)] {

@@ -18,6 +18,7 @@ use kube::{
     Api, Client, ResourceExt,
     api::{Patch, PostParams},
 };
+use serde::Deserialize;
 use serde_json::Value;
 use tokio::{sync::OnceCell, task::AbortHandle};
 
@@ -262,7 +263,7 @@ impl HollowActuator {
 
 /// Reads the spec of a machine, and what becomes of it.
 fn script(spec: &InstanceSpec) -> Result<(HollowMachineSpec, Script), ActuatorError> {
-    let hollow: HollowMachineSpec = serde_json::from_value(spec.infrastructure.clone()).map_err(|e| {
+    let hollow: HollowMachineSpec = Deserialize::deserialize(&spec.infrastructure).map_err(|e| {
         ActuatorError::terminal(
             "InvalidConfiguration",
             format!("the spec of HollowMachine {} can't be read: {e}", spec.key.name),

@@ -26,6 +26,9 @@ fn a_hollow_cluster_is_made_shown_and_deleted() {
         nodes,
         "node/demo-worker-1\nnode/demo-worker-2\nnode/demo-worker-3\n"
     );
+    // Its context leads to the embedded server, where nothing runs pods.
+    let installed = home.good(&["init", "-o", "yaml"]);
+    assert!(!installed.contains("kind: Deployment"), "{installed}");
     let again = home.run(CREATE);
     assert!(again.status.success(), "{}", home.tell(&again));
     let other = [&CREATE[..6], &["2"]].concat();

@@ -105,7 +105,7 @@ fn a_node_is_drained_and_its_machine_stays() {
         "node \"demo-worker-2\" cordoned\nnode \"demo-worker-2\" drained\n"
     );
     assert_eq!(
-        home.good(&other),
+        home.good(&["drain", "demo-worker-2", "-q"]),
         "node \"demo-worker-2\" drained\n",
         "twice is the same as once"
     );

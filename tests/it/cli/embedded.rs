@@ -195,4 +195,37 @@ fn the_embedded_kubeconfig_is_printed_and_merged() {
     assert!(!home.path(".kube/config").exists());
     home.good(&["kubeconfig", "--merge"]);
     assert!(home.path(".kube/config").exists());
+    // Whoever serves later does so where it says.
+    let _serving = Serving::start(&home, "serve");
+    assert_eq!(home.good(&["kubeconfig"]), printed);
+}
+
+#[test]
+fn a_watch_shows_each_object_in_its_columns() {
+    let home = Home::new();
+    home.good(&[
+        "create",
+        "cluster",
+        "demo",
+        "--infrastructure",
+        "hollow",
+        "--workers",
+        "3",
+    ]);
+    let mut watch = home
+        .command(&["get", "machines", "-w"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+    let shown: Vec<String> = lines.take(4).map(Result::unwrap).collect();
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    assert!(shown[0].starts_with("NAME"), "{shown:?}");
+    for (number, line) in shown.iter().enumerate().skip(1) {
+        assert!(
+            line.starts_with(&format!("demo-worker-{number} ")) && line.contains("Running"),
+            "{shown:?}"
+        );
+    }
 }

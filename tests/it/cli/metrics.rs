@@ -60,7 +60,7 @@ impl Run {
             if let Some(rest) = line.strip_prefix("Metrics at http://") {
                 address = Some(rest.trim_end_matches("/metrics").to_owned());
             }
-            if line.starts_with("Controllers ready") {
+            if line.starts_with("Controllers ready") || line.starts_with("Standing by") {
                 break;
             }
         }
