@@ -10,7 +10,7 @@ use kube_cel::cel::{Context, Value as CelValue, functions};
 use serde_json::Value;
 
 use super::super::cel::{self, Budget, Problem, Program, duration};
-use super::correlate::{old_field, old_item};
+use super::correlate::{OldItems, old_field};
 use super::error::{FieldError, FieldErrorKind};
 use super::node::{Kind, Node};
 use super::reads::Reads;
@@ -220,8 +220,9 @@ impl<'v> Run<'_, 'v> {
                     return;
                 };
                 let typed = node.items.as_ref().unwrap_or(child);
+                let before = OldItems::of(node, past.value);
                 for (i, item) in items.iter().enumerate() {
-                    let past = past.below(value, old_item(node, item, past.value));
+                    let past = past.below(value, before.of_item(item));
                     self.step(Step::Item(i), child, typed, item, past);
                 }
             }

@@ -396,3 +396,40 @@ mod properties {
         }
     }
 }
+
+/// Large objects: what they take must not grow faster than they do. All bounds of time are far above what is needed, and far
+/// below what it took to compare each with each.
+mod large {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(40);
+
+    /// A schema whose `spec` has a list `l` of this kind, and these rules.
+    fn with_list(mut list: Value, rules: Value) -> Structural {
+        list["type"] = json!("array");
+        let mut spec = json!({"type": "object", "properties": {"l": list}});
+        spec["x-kubernetes-validations"] = rules;
+        Structural::compile(&json!({"type": "object", "properties": {"spec": spec}})).unwrap()
+    }
+
+    #[test]
+    fn items_find_what_they_were() {
+        let rule = json!([{"rule": "self.n >= 0 && oldSelf.n >= 0"}]);
+        let item = json!({"type": "object", "properties": {"name": {"type": "string"}, "n": {"type": "integer"}},
+                          "required": ["name"], "x-kubernetes-validations": rule});
+        let schema = with_list(
+            json!({"items": item, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}),
+            json!([]),
+        );
+        let items = (0..50_000).map(|n| json!({"name": format!("n{n}"), "n": n}));
+        let old = with_spec(json!({"l": items.clone().collect::<Vec<_>>()}));
+        let mut new = with_spec(json!({"l": items.rev().collect::<Vec<_>>()}));
+        new["spec"]["l"][0]["n"] = json!(-1);
+        let started = Instant::now();
+        let words = "spec.l[0]: Invalid value: failed rule: self.n >= 0 && oldSelf.n >= 0";
+        assert_eq!(told(&schema.validate(&new, Some(&old))), [words]);
+        assert!(started.elapsed() < LIMIT, "{:?}", started.elapsed());
+    }
+}
