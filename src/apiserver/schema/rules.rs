@@ -140,7 +140,8 @@ pub(super) fn evaluate(root: &Node, object: &Value, old: Option<&Value>, so_far:
                 path: Vec::new(),
                 over: false,
             };
-            run.visit(root, root, object, Past::of(old));
+            let pair = old.map(|old| Pair::new(object, old));
+            run.visit(root, root, object, Past::Nothing.below(pair.as_ref()));
             Verdict {
                 errors: run.errors,
                 forgiven: run.forgiven,
@@ -161,36 +162,54 @@ struct Run<'a, 'v> {
     over: bool,
 }
 
-/// What a value was before the update. Comparing is left for when a rule has failed.
+/// A value, and what it was before the update.
+struct Pair<'a> {
+    now: &'a Value,
+    old: &'a Value,
+    /// Whether they are the same. Comparing is left for when a rule has failed, and then done once for all that fail.
+    is_same: OnceCell<bool>,
+}
+
+impl<'a> Pair<'a> {
+    fn new(now: &'a Value, old: &'a Value) -> Self {
+        let is_same = OnceCell::new();
+        Self { now, old, is_same }
+    }
+}
+
+/// What is known of a value as it was before the update.
 #[derive(Clone, Copy)]
-struct Past<'a> {
-    /// The value itself.
-    value: Option<&'a Value>,
-    /// The nearest value around it that can be told to be the same one: as it is, and as it was.
-    around: Option<(&'a Value, &'a Value)>,
+enum Past<'a> {
+    /// What it was itself.
+    Known(&'a Pair<'a>),
+    /// The nearest value around it of which that is known.
+    Around(&'a Pair<'a>),
+    Nothing,
 }
 
 impl<'a> Past<'a> {
-    fn of(old: Option<&'a Value>) -> Self {
-        Self {
-            value: old,
-            around: None,
+    fn value(self) -> Option<&'a Value> {
+        match self {
+            Self::Known(pair) => Some(pair.old),
+            Self::Around(_) | Self::Nothing => None,
         }
     }
 
-    /// Whether `now` fails a rule as it did before (apiextensions-apiserver: shouldRatchetError). That a rule could not
+    /// Whether the value fails a rule as it did before (apiextensions-apiserver: shouldRatchetError). That a rule could not
     /// be evaluated is never forgiven, so none is left out for this.
-    fn forgives(self, now: &Value) -> bool {
-        match self.value {
-            Some(old) => old == now,
-            None => self.around.is_some_and(|(now, old)| now == old),
+    fn forgives(self) -> bool {
+        match self {
+            Self::Known(pair) | Self::Around(pair) => *pair.is_same.get_or_init(|| pair.now == pair.old),
+            Self::Nothing => false,
         }
     }
 
-    fn below(self, now: &'a Value, value: Option<&'a Value>) -> Self {
-        Self {
-            around: self.value.map(|old| (now, old)).or(self.around),
-            value,
+    /// The past of a part of the value: `pair` if it is known what that part was.
+    fn below(self, pair: Option<&'a Pair<'a>>) -> Self {
+        match (pair, self) {
+            (Some(pair), _) => Self::Known(pair),
+            (None, Self::Known(pair)) => Self::Around(pair),
+            (None, past) => past,
         }
     }
 }
@@ -206,7 +225,7 @@ enum Step<'v> {
 
 impl<'v> Run<'_, 'v> {
     /// Evaluates the rules of `rules`, which is `node` or what one of its `allOf` branches says, and those below it.
-    fn visit(&mut self, rules: &Node, node: &Node, value: &'v Value, past: Past<'v>) {
+    fn visit(&mut self, rules: &Node, node: &Node, value: &'v Value, past: Past<'_>) {
         if !rules.has_rules || value.is_null() || self.over {
             return;
         }
@@ -220,10 +239,10 @@ impl<'v> Run<'_, 'v> {
                     return;
                 };
                 let typed = node.items.as_ref().unwrap_or(child);
-                let before = OldItems::of(node, past.value);
+                let before = OldItems::of(node, past.value());
                 for (i, item) in items.iter().enumerate() {
-                    let past = past.below(value, before.of_item(item));
-                    self.step(Step::Item(i), child, typed, item, past);
+                    let pair = before.of_item(item).map(|old| Pair::new(item, old));
+                    self.step(Step::Item(i), child, typed, item, past.below(pair.as_ref()));
                 }
             }
             Value::Object(map) => {
@@ -236,15 +255,16 @@ impl<'v> Run<'_, 'v> {
                     } else {
                         Step::Key(key)
                     };
-                    let past = past.below(value, old_field(node, key, past.value));
-                    self.step(step, child, node.field(key).unwrap_or(child), item, past);
+                    let pair = old_field(node, key, past.value()).map(|old| Pair::new(item, old));
+                    let typed = node.field(key).unwrap_or(child);
+                    self.step(step, child, typed, item, past.below(pair.as_ref()));
                 }
             }
             _ => {}
         }
     }
 
-    fn step(&mut self, step: Step<'v>, rules: &Node, node: &Node, value: &'v Value, past: Past<'v>) {
+    fn step(&mut self, step: Step<'v>, rules: &Node, node: &Node, value: &'v Value, past: Past<'_>) {
         self.path.push(step);
         self.visit(rules, node, value, past);
         self.path.pop();
@@ -271,7 +291,7 @@ impl<'v> Run<'_, 'v> {
         }
         let type_name = node.kind.map_or("", Kind::name);
         let this = Shown::new(value, node);
-        let old = past.value.filter(|v| !v.is_null()).map(|v| Shown::new(v, node));
+        let old = past.value().filter(|v| !v.is_null()).map(|v| Shown::new(v, node));
         for rule in &rules.rules {
             if rule.uses_old && old.is_none() && !rule.optional_old {
                 continue;
@@ -290,7 +310,7 @@ impl<'v> Run<'_, 'v> {
                 Ok(CelValue::Bool(false)) => {
                     let path = self.path();
                     let failed = failure(rule, &scope, &mut self.budget, node, value, &path);
-                    if rule.uses_old || !past.forgives(value) {
+                    if rule.uses_old || !past.forgives() {
                         self.errors.push(failed);
                     } else {
                         self.forgiven.push(failed);

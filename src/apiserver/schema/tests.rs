@@ -432,4 +432,18 @@ mod large {
         assert_eq!(told(&schema.validate(&new, Some(&old))), [words]);
         assert!(started.elapsed() < LIMIT, "{:?}", started.elapsed());
     }
+
+    #[test]
+    fn what_fails_is_compared_with_what_it_was_once() {
+        let item = json!({"type": "integer", "x-kubernetes-validations": [{"rule": "self < 0"}]});
+        let schema = with_list(json!({"items": item}), json!([]));
+        let mut list: Vec<u32> = (0..60_000).collect();
+        let old = with_spec(json!({"l": list}));
+        let started = Instant::now();
+        assert_eq!(told(&schema.validate(&old, Some(&old))), Vec::<String>::new());
+        list[59_999] = 0;
+        let new = with_spec(json!({"l": list}));
+        assert_eq!(schema.validate(&new, Some(&old)).len(), 60_000);
+        assert!(started.elapsed() < LIMIT, "{:?}", started.elapsed());
+    }
 }
