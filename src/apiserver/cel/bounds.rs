@@ -257,9 +257,13 @@ fn widths(format: &str) -> u64 {
 
 /// How much a value holds. What is more than is left is not looked at.
 fn weight(value: &dyn Val) -> u64 {
-    let left = LEFT.get().unwrap_or(0);
+    weight_up_to(value, LEFT.get().unwrap_or(0))
+}
+
+/// How much a value holds. What is more than `most` is not looked at.
+pub(super) fn weight_up_to(value: &dyn Val, most: u64) -> u64 {
     let mut weight = 0;
-    add_weight(value, left, &mut weight);
+    add_weight(value, most, &mut weight);
     weight
 }
 

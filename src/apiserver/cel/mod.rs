@@ -60,6 +60,16 @@ impl Budget {
     pub(crate) fn is_spent(&self) -> bool {
         self.0 == 0
     }
+
+    /// Shows a value to expressions. What it holds was converted and copied for them, which costs as much as to look at it.
+    pub(crate) fn show(&mut self, scope: &mut Context<'_>, name: &str, value: CelValue) {
+        scope.add_variable_from_value(name, value);
+        if let Some(shown) = scope.get_variable(name) {
+            self.0 = self
+                .0
+                .saturating_sub(bounds::weight_up_to(shown.as_ref(), self.0));
+        }
+    }
 }
 
 /// Why an expression has no value.
@@ -178,6 +188,9 @@ impl Program {
     /// # Errors
     /// It has no value, or costs too much.
     pub(crate) fn run(&self, scope: &Context<'_>, budget: &mut Budget) -> Result<CelValue, Problem> {
+        if budget.is_spent() {
+            return Err(Problem::Spent);
+        }
         let allowed = budget.0.min(CALL);
         let evaluate = || bounds::within(allowed, || cel::Value::resolve(&self.bounded, scope));
         let (outcome, spent) = if self.needs_room() && !ROOMY.get() {

@@ -446,4 +446,32 @@ mod large {
         assert_eq!(schema.validate(&new, Some(&old)).len(), 60_000);
         assert!(started.elapsed() < LIMIT, "{:?}", started.elapsed());
     }
+
+    #[test]
+    fn a_value_is_made_ready_once_for_all_its_rules() {
+        let rule = json!({"rule": "self.l[0] >= 0 && oldSelf.l[0] >= 0"});
+        let schema = with_list(json!({"items": {"type": "integer"}}), json!(vec![rule; 1000]));
+        let object = with_spec(json!({"l": vec![1; 200_000]}));
+        let started = Instant::now();
+        assert_eq!(
+            told(&schema.validate(&object, Some(&object))),
+            Vec::<String>::new()
+        );
+        assert!(started.elapsed() < LIMIT, "{:?}", started.elapsed());
+    }
+
+    #[test]
+    fn to_make_values_ready_is_not_free() {
+        let rules = json!([{"rule": "has(self.l) || self.l[0] > 0"}]);
+        let branch = json!({"x-kubernetes-validations": rules});
+        let list = json!({"type": "array", "items": {"type": "integer"}});
+        let schema = |branches: usize| {
+            let spec = json!({"type": "object", "properties": {"l": list}, "allOf": vec![&branch; branches]});
+            Structural::compile(&json!({"type": "object", "properties": {"spec": spec}})).unwrap()
+        };
+        let object = with_spec(json!({"l": vec![1; 200_000]}));
+        assert_eq!(told(&schema(30).validate(&object, None)), Vec::<String>::new());
+        let words = "spec: Invalid value: \"object\": validation failed due to running out of cost budget, no further validation rules will be run";
+        assert_eq!(told(&schema(60).validate(&object, None)), [words]);
+    }
 }
