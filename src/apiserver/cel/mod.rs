@@ -5,6 +5,7 @@ mod bounds;
 mod check;
 pub(crate) mod duration;
 mod functions;
+mod times;
 mod value;
 
 use std::cell::Cell;
@@ -214,6 +215,7 @@ pub(crate) fn with_functions<T>(f: impl FnOnce(&Context<'static>) -> T) -> T {
         static CONTEXT: Context<'static> = {
             let mut context = Context::default().with_all();
             functions::register(&mut context);
+            times::register(&mut context);
             bounds::register(&mut context);
             context
         };
@@ -281,6 +283,88 @@ mod tests {
             "timestamp('2026-01-01T00:00:00Z') + duration('24h') == timestamp('2026-01-02T00:00:00Z')",
         ] {
             assert_eq!(run(source), Ok(CelValue::Bool(true)), "{source}");
+        }
+    }
+
+    /// Which of these is not true.
+    fn untrue(sources: &[&'static str]) -> Vec<(&'static str, Result<CelValue, Problem>)> {
+        let outcomes = sources.iter().map(|source| (*source, run(source)));
+        outcomes
+            .filter(|(_, outcome)| *outcome != Ok(CelValue::Bool(true)))
+            .collect()
+    }
+
+    #[test]
+    fn times_are_those_of_go() {
+        let wrong = untrue(&[
+            "timestamp('2026-01-01T00:00:00+02:00').getHours() == 22",
+            "timestamp('2026-01-01T00:00:00+02:00').getFullYear() == 2025",
+            "timestamp('2026-01-01T00:00:00Z').getHours('+05:30') == 5",
+            "timestamp('2026-01-01T00:00:00Z').getMinutes('-05:30') == 30",
+            "timestamp('2026-01-01T00:00:00Z').getHours('-05:30') == 18",
+            "timestamp('2026-01-01T00:00:00Z').getHours('02:00') == 2",
+            "timestamp('2026-01-01T00:00:00Z').getHours('UTC') == 0",
+            "timestamp('2026-01-01T00:00:00Z').getMonth('-01:00') == 11",
+            "timestamp('2026-01-01T00:00:00Z').getMonth() == 0",
+            "timestamp('2026-03-04T05:06:07.089Z').getDate() == 4",
+            "timestamp('2026-03-04T05:06:07.089Z').getDayOfMonth() == 3",
+            "timestamp('2026-03-04T05:06:07.089Z').getDayOfYear() == 62",
+            "timestamp('2026-03-04T05:06:07.089Z').getDayOfWeek() == 3",
+            "timestamp('2026-03-04T05:06:07.089Z').getSeconds() == 7",
+            "timestamp('2026-03-04T05:06:07.089Z').getMilliseconds() == 89",
+            "timestamp('1969-12-31T23:59:59.25Z').getMilliseconds() == 250",
+            "timestamp('0001-01-01T00:00:00Z').getFullYear() == 1",
+            "timestamp('9999-12-31T23:59:59Z').getDayOfYear() == 364",
+            "duration('720h').getMilliseconds() == 2592000000",
+            "duration('2400000h').getSeconds() == 8640000000",
+            "duration('90m').getHours() == 1 && duration('-90m').getHours() == -1 && duration('90m').getMinutes() == 90",
+            "duration('1.5s').getMilliseconds() == 1500",
+            "string(timestamp('2026-01-01T00:00:00Z')) == '2026-01-01T00:00:00Z'",
+            "string(timestamp('2026-01-01T00:00:00.120+02:00')) == '2026-01-01T00:00:00.12+02:00'",
+            "string(timestamp('2026-01-01T00:00:00-05:30')) == '2026-01-01T00:00:00-05:30'",
+            "string(duration('1h')) == '3600s' && string(duration('1ms')) == '0.001s'",
+            "timestamp(timestamp('2026-01-01T00:00:00Z')) == timestamp('2026-01-01T00:00:00Z')",
+            "timestamp(1767225600) == timestamp('2026-01-01T00:00:00Z')",
+            "timestamp(253402300799) == timestamp('9999-12-31T23:59:59Z') && timestamp(-1).getSeconds() == 59",
+            "int(timestamp('2026-01-01T00:00:00Z')) == 1767225600 && int(timestamp('1969-12-31T23:59:59.5Z')) == -1",
+            "duration(duration('1h')) == duration('1h') && int(duration('1s')) == 1000000000",
+        ]);
+        assert_eq!(wrong, []);
+        let zone = run("timestamp('2026-06-30T22:30:00Z').getDate('Europe/Berlin') == 1");
+        let refused = |why: &Problem| why.to_string().contains("time zone");
+        assert!(zone.as_ref().is_ok_and(|v| *v == CelValue::Bool(true)) || zone.as_ref().is_err_and(refused));
+    }
+
+    #[test]
+    fn values_are_made_into_others_as_in_go() {
+        let wrong = untrue(&[
+            "string(true) == 'true' && string(1) == '1' && string(2u) == '2' && string('a') == 'a'",
+            "string(1.5) == '1.5' && string(1000000.0) == '1e+06' && string(0.00001) == '1e-05' && string(123456.0) == '123456'",
+            "string(b'abc') == 'abc' && string(ip('1.2.3.4')) == '1.2.3.4'",
+            "int('-5') == -5 && int(5u) == 5 && int(5.9) == 5 && int(-5.9) == -5 && int(5) == 5",
+            "uint('5') == 5u && uint(5) == 5u && uint(5.9) == 5u",
+            "bool('true') && !bool('false') && bool(true)",
+        ]);
+        assert_eq!(wrong, []);
+        for source in [
+            "int(double('NaN')) == 0",
+            "uint(double('NaN')) == 0u",
+            "int(9223372036854775808.0) > 0",
+            "string(b'\\xff') == ''",
+            "timestamp('2026-01-01t00:00:00z').getHours() == 0",
+            "timestamp('2026-01-01T00:00:60Z').getHours() == 0",
+            "timestamp('0000-01-01T00:00:00Z').getHours() == 0",
+            "timestamp(253402300800).getHours() == 0",
+            "timestamp('2026-01-01T00:00:00Z').getHours('Nowhere/City') == 0",
+            "timestamp('2026-01-01T00:00:00Z').getHours('+5h:00') == 0",
+            "duration('1h').getHours('UTC') == 1",
+            "duration('1h').getFullYear() == 0",
+        ] {
+            assert!(
+                matches!(run(source), Err(Problem::Failed(_))),
+                "{source}: {:?}",
+                run(source)
+            );
         }
     }
 
