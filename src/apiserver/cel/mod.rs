@@ -5,6 +5,7 @@ mod bounds;
 mod check;
 pub(crate) mod duration;
 mod functions;
+mod literals;
 mod times;
 mod value;
 
@@ -150,10 +151,7 @@ impl Program {
             return Err(too_deep());
         }
         with_room(|| {
-            let written = Parser::new().parse(source).map_err(|error| {
-                // Go's compiler puts a space before the lines that show the place.
-                error.to_string().replace("\n|", "\n |")
-            })?;
+            let written = parse(source)?;
             let depth = check::depth(&written);
             if depth > DEPTH {
                 return Err(too_deep());
@@ -207,6 +205,17 @@ impl Program {
             Some(_) => outcome.map_err(|e| Problem::Failed(value::short(&e))),
         }
     }
+}
+
+fn parse(source: &str) -> Result<IdedExpr, String> {
+    let plain = literals::plain(source);
+    let parsed = Parser::new().parse(&plain).map_err(|error| {
+        // What is told shows the expression as it was written, if that fails as well.
+        let told = Parser::new().parse(source).err().unwrap_or(error);
+        // Go's compiler puts a space before the lines that show the place.
+        told.to_string().replace("\n|", "\n |")
+    });
+    parsed
 }
 
 /// Gives `f` a context with all functions that expressions may call. It is made once for each thread.
@@ -366,6 +375,19 @@ mod tests {
                 run(source)
             );
         }
+    }
+
+    #[test]
+    fn texts_are_read_as_in_go() {
+        let wrong = untrue(&[
+            r#"'\"'.size() == 1 && "\'".size() == 1 && '\''.size() == 1 && "\"".size() == 1"#,
+            r#"'a"b'.contains('\"') && "a'b".contains("\'")"#,
+            r#"'\\"'.size() == 2 && r'\"'.size() == 2 && r'a\'.size() == 2"#,
+            "'''a'b''' == \"a'b\" && \"\"\"a\"\"b\"\"\".size() == 4 && '''a''b'''.size() == 4",
+            r#"b'\"'.size() == 1 && b'\n'.size() == 1 && b'''ab''' == b'ab' && br'\n'.size() == 2"#,
+            r#"'1.2'.matches(r'^\d\.\d$') && '1.2'.matches('^\\d\\.\\d$')"#,
+        ]);
+        assert_eq!(wrong, []);
     }
 
     #[test]
