@@ -470,6 +470,11 @@ mod tests {
             "self.list.map(x, self.list.map(y, self.list)).size() > 0",
             "self.text.replace('', self.text).size() > 0",
             "self.text.split('').join(self.text).size() > 0",
+            "self.text.replace('x', 'yy').replace('', self.text).size() > 0",
+            "self.list.all(x, (x >= 0 ? self.list : []) == self.list)",
+            "self.list.all(x, [self.list][0].size() > 0)",
+            "self.text.replace('x', 'xx').replace('x', 'xx').replace('x', 'xx').replace('x', 'xx').replace('x', 'xx')\
+             .replace('x', 'xx').replace('x', 'xx').replace('x', 'xx').replace('x', 'xx').size() > 0",
             "[self.text].map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a)\
              .map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a)\
              .map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a).size() == 1",
@@ -488,6 +493,30 @@ mod tests {
         }
         // Hours without bounds; no more than to tell those apart is meant.
         assert!(started.elapsed() < Duration::from_secs(600));
+    }
+
+    #[test]
+    fn what_lies_in_each_other_is_evaluated_once() {
+        let links = |link: &str, times: usize| link.repeat(times);
+        for source in [
+            format!("self.text{}.size() == 100000", links(".replace('a', 'b')", 40)),
+            format!("self.small{}.size() == 3", links(".sort()", 40)),
+            format!("'a-b'{} == 'a-b'", links(".split('-').join('-')", 20)),
+            format!("{}1{} >= 0", links("(true ? 1 + ", 40), links(" : 0)", 40)),
+            format!(
+                "{}'a'{}.size() == 1",
+                links("[", 40),
+                links(".replace('a', 'b')][0]", 40)
+            ),
+            format!(
+                "{}self.small{}.size() == 3",
+                links("(true ? ", 20),
+                links(" : []).map(x, x)", 20)
+            ),
+            format!("{}1{} == 1", links("min(", 20), links(", 1)", 20)),
+        ] {
+            assert_eq!(run(&source), Ok(CelValue::Bool(true)), "{source}");
+        }
     }
 
     #[test]
