@@ -6,6 +6,7 @@ mod check;
 pub(crate) mod duration;
 mod functions;
 mod literals;
+mod quantity;
 mod times;
 mod value;
 
@@ -224,6 +225,7 @@ pub(crate) fn with_functions<T>(f: impl FnOnce(&Context<'static>) -> T) -> T {
         static CONTEXT: Context<'static> = {
             let mut context = Context::default().with_all();
             functions::register(&mut context);
+            quantity::register(&mut context);
             times::register(&mut context);
             bounds::register(&mut context);
             context
@@ -388,6 +390,36 @@ mod tests {
             r#"'1.2'.matches(r'^\d\.\d$') && '1.2'.matches('^\\d\\.\\d$')"#,
         ]);
         assert_eq!(wrong, []);
+    }
+
+    #[test]
+    fn quantities_are_those_of_go() {
+        let wrong = untrue(&[
+            "quantity('1e39').isGreaterThan(quantity('1')) && quantity('-1e39').isLessThan(quantity('1'))",
+            "quantity('9999999999999999999999999999999999999G').compareTo(quantity('9999999999999999999999999999999999998G')) == 1",
+            "!isQuantity(' 1 ') && !isQuantity('1 ') && !isQuantity('') && isQuantity('1e39') && isQuantity('-1.5Mi')",
+            "quantity('1Ki') == quantity('1024') && quantity('1.5') == quantity('1500m') && quantity('1') != quantity('2')",
+            "quantity('50k').add(20) == quantity('50020') && quantity('50k').sub(quantity('20')).sub(20) == quantity('49960')",
+            "quantity('1k').isInteger() && quantity('1k').asInteger() == 1000 && !quantity('1m').isInteger()",
+            "quantity('-1').sign() == -1 && quantity('0').sign() == 0 && quantity('50.5').asApproximateFloat() == 50.5",
+            "semver('1.2.3').isLessThan(semver('1.10.0')) && semver('1.2.3').compareTo(semver('1.2.3')) == 0",
+        ]);
+        assert_eq!(wrong, []);
+        let sum = "quantity('170141183460469231731687303715884105727')";
+        for (source, why) in [
+            (format!("{sum}.add({sum}).sign() == 1"), "quantity overflow"),
+            (
+                "quantity('1e39').asInteger() > 0".to_owned(),
+                "cannot convert value to integer",
+            ),
+            (
+                "quantity(' 1 ').sign() == 1".to_owned(),
+                "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
+            ),
+            ("quantity('1').isLessThan(1)".to_owned(), "no such overload"),
+        ] {
+            assert_eq!(run(&source), Err(Problem::Failed(why.to_owned())), "{source}");
+        }
     }
 
     #[test]
