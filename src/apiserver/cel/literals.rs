@@ -156,7 +156,7 @@ mod tests {
             ),
             (r#"b'\n\"' + br'\n' + B"x""#, r#"b"\x0a\x22" + b"\x5cn" + B"x""#),
             ("// it's \\\"\nself.b'", "// it's \\\"\nself.b'"),
-            (r#"bar == 'x' && for_r'\d'"#, r#"bar == 'x' && for_r"\d""#),
+            (r"bar == 'x' && for_r'\d'", r#"bar == 'x' && for_r"\d""#),
             (r"'never ends\'", r"'never ends\'"),
         ] {
             assert_eq!(plain(source), wanted, "{source}");

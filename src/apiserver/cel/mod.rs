@@ -210,13 +210,12 @@ impl Program {
 
 fn parse(source: &str) -> Result<IdedExpr, String> {
     let plain = literals::plain(source);
-    let parsed = Parser::new().parse(&plain).map_err(|error| {
+    Parser::new().parse(&plain).map_err(|error| {
         // What is told shows the expression as it was written, if that fails as well.
         let told = Parser::new().parse(source).err().unwrap_or(error);
         // Go's compiler puts a space before the lines that show the place.
         told.to_string().replace("\n|", "\n |")
-    });
-    parsed
+    })
 }
 
 /// Gives `f` a context with all functions that expressions may call. It is made once for each thread.
@@ -387,7 +386,7 @@ mod tests {
             r#"'\\"'.size() == 2 && r'\"'.size() == 2 && r'a\'.size() == 2"#,
             "'''a'b''' == \"a'b\" && \"\"\"a\"\"b\"\"\".size() == 4 && '''a''b'''.size() == 4",
             r#"b'\"'.size() == 1 && b'\n'.size() == 1 && b'''ab''' == b'ab' && br'\n'.size() == 2"#,
-            r#"'1.2'.matches(r'^\d\.\d$') && '1.2'.matches('^\\d\\.\\d$')"#,
+            r"'1.2'.matches(r'^\d\.\d$') && '1.2'.matches('^\\d\\.\\d$')",
         ]);
         assert_eq!(wrong, []);
     }

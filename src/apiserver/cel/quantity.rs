@@ -72,14 +72,17 @@ pub(super) fn register(context: &mut Context<'static>) {
     }
 }
 
+/// What a comparison says of an order.
+type Tells = fn(Ordering) -> Value;
+
 /// How quantities are compared. Versions are as well, by the same names.
-const COMPARISONS: [(&str, fn(Ordering) -> Value); 3] = [
+const COMPARISONS: [(&str, Tells); 3] = [
     ("isGreaterThan", |order| Value::Bool(order.is_gt())),
     ("isLessThan", |order| Value::Bool(order.is_lt())),
     ("compareTo", |order| Value::Int(order as i64)),
 ];
 
-fn compare(name: &str, tells: fn(Ordering) -> Value, this: Value, given: &[Value]) -> ResolveResult {
+fn compare(name: &str, tells: Tells, this: Value, given: &[Value]) -> ResolveResult {
     match given {
         [other] if of(&this).is_ok() => Ok(tells(of(&this)?.cmp(of(other)?))),
         _ => original(name, this, given),

@@ -17,8 +17,11 @@ const SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799
 /// What it costs to look a zone up.
 const ZONE: u64 = 50;
 
+/// Reads a part of what clocks show.
+type Part = fn(DateTime) -> i64;
+
 /// What can be asked of a time.
-const PARTS: [(&str, fn(DateTime) -> i64); 10] = [
+const PARTS: [(&str, Part); 10] = [
     ("getFullYear", |time| time.year().into()),
     ("getMonth", |time| i64::from(time.month()) - 1),
     ("getDate", |time| time.day().into()),
@@ -53,7 +56,7 @@ pub(super) fn register(context: &mut Context<'static>) {
     context.add_function("string", to_string);
 }
 
-fn ask(this: &Value, given: &[Value], part: fn(DateTime) -> i64, unit: Option<i64>) -> ResolveResult {
+fn ask(this: &Value, given: &[Value], part: Part, unit: Option<i64>) -> ResolveResult {
     let told = match (this, given, unit) {
         (Value::Timestamp(_), [], _) => part(moved(this, 0)?),
         (Value::Timestamp(_), [Value::String(zone)], _) => part(moved(this, offset(this, zone)?)?),
