@@ -18,7 +18,8 @@ use kube_cel::cel::{Context, ExecutionError, FunctionContext, IdedExpr, ResolveR
 
 use super::functions::{self, Undecided};
 
-/// Evaluates its argument and counts what that costs. No expression can spell the name.
+/// Evaluates its first argument and counts what that costs. The others are what that one is given, under the names of [`bound`]: they are
+/// evaluated once. No expression can spell the names.
 const COUNTED: &str = "@counted";
 /// Counts a turn of a loop, in which what was gathered so far is copied.
 const TURN: &str = "@turn";
@@ -122,19 +123,30 @@ fn turn(function: &FunctionContext<'_, '_>) -> ResolveResult {
 }
 
 fn count(function: &FunctionContext<'_, '_>) -> ResolveResult {
-    let [expression] = function.args else {
-        return Err(ExecutionError::invalid_argument_count(1, function.args.len()));
+    let [expression, computed @ ..] = function.args else {
+        return Err(ExecutionError::invalid_argument_count(1, 0));
     };
     spend(1)?;
+    if computed.is_empty() {
+        return count_in(function.ptx, expression);
+    }
+    let mut scope = function.ptx.new_inner_scope();
+    for (n, operand) in computed.iter().enumerate() {
+        scope.add_variable_from_value(bound(n), Value::resolve(operand, function.ptx)?);
+    }
+    count_in(&scope, expression)
+}
+
+fn count_in(scope: &Context<'_>, expression: &IdedExpr) -> ResolveResult {
     match &expression.expr {
-        Expr::Call(call) => {
-            let operands: Vec<&IdedExpr> = call.target.as_deref().into_iter().chain(&call.args).collect();
+        Expr::Call(call) if !is_cheap(call) => {
+            let operands = call.target.as_deref().into_iter().chain(&call.args);
             let multiplies = multiplies(call);
             let mut values = Vec::new();
             for operand in operands {
                 // What was computed has been counted by itself.
                 if multiplies || is_place(operand) {
-                    values.push(Value::resolve_val(operand, function.ptx));
+                    values.push(Value::resolve_val(operand, scope));
                 }
             }
             let values: Vec<_> = values.iter().flatten().map(Cow::as_ref).collect();
@@ -144,12 +156,12 @@ fn count(function: &FunctionContext<'_, '_>) -> ResolveResult {
             }
         }
         Expr::Comprehension(all) if is_place(&all.iter_range) => {
-            let range = Value::resolve_val(&all.iter_range, function.ptx)?;
+            let range = Value::resolve_val(&all.iter_range, scope)?;
             spend(weight(range.as_ref()))?;
         }
         _ => {}
     }
-    let value = Value::resolve_val(expression, function.ptx)?;
+    let value = Value::resolve_val(expression, scope)?;
     spend(weight(value.as_ref()))?;
     if value
         .downcast_ref::<CelDuration>()
@@ -161,13 +173,36 @@ fn count(function: &FunctionContext<'_, '_>) -> ResolveResult {
     value.as_ref().try_into()
 }
 
-/// Says whether an expression only looks something up.
-fn is_place(expression: &IdedExpr) -> bool {
+/// Says whether what a call is given is looked up, not computed: see [`operand`].
+fn is_place(operand: &IdedExpr) -> bool {
+    !matches!(operand.expr, Expr::Literal(_)) && !is_counted(operand)
+}
+
+fn is_counted(expression: &IdedExpr) -> bool {
+    matches!(&expression.expr, Expr::Call(call) if call.func_name == COUNTED)
+}
+
+/// Says whether an expression does no more than to look something up. It can be evaluated again at no cost.
+fn is_looked_up(expression: &IdedExpr) -> bool {
     match &expression.expr {
-        Expr::Ident(_) | Expr::Select(_) => true,
-        Expr::Call(call) => call.func_name != COUNTED,
+        Expr::Ident(_) | Expr::Literal(_) => true,
+        Expr::Select(select) => is_looked_up(&select.operand),
+        Expr::Call(call) => {
+            let looks_up = [operators::INDEX, operators::OPT_INDEX, operators::OPT_SELECT];
+            looks_up.contains(&call.func_name.as_str()) && call.args.iter().all(is_looked_up)
+        }
         _ => false,
     }
+}
+
+/// The name of a variable for what a call is given that was computed.
+fn bound(n: usize) -> String {
+    format!("@{n}")
+}
+
+/// Calls that would evaluate what they are given more than once: to find out what they cost, or because the interpreter does so.
+fn is_bound(call: &CallExpr) -> bool {
+    multiplies(call) || matches!(call.func_name.as_str(), "min" | "max" | "ip")
 }
 
 /// Functions whose results, or whose work, may be larger than all that they are given together.
@@ -257,9 +292,13 @@ fn widths(format: &str) -> u64 {
 
 /// How much a value holds. What is more than is left is not looked at.
 fn weight(value: &dyn Val) -> u64 {
-    let left = LEFT.get().unwrap_or(0);
+    weight_up_to(value, LEFT.get().unwrap_or(0))
+}
+
+/// How much a value holds. What is more than `most` is not looked at.
+pub(super) fn weight_up_to(value: &dyn Val, most: u64) -> u64 {
     let mut weight = 0;
-    add_weight(value, left, &mut weight);
+    add_weight(value, most, &mut weight);
     weight
 }
 
@@ -354,7 +393,7 @@ fn ident(name: &str) -> IdedExpr {
 
 fn counted_parts(all: &ComprehensionExpr) -> ComprehensionExpr {
     ComprehensionExpr {
-        iter_range: counted(&all.iter_range),
+        iter_range: operand(&all.iter_range),
         loop_step: gathered(&all.loop_step, &all.accu_var),
         loop_cond: counted(&all.loop_cond),
         result: counted(&all.result),
@@ -397,15 +436,9 @@ fn gathered(step: &IdedExpr, gathers: &str) -> IdedExpr {
     call(&made.func_name, args)
 }
 
-fn counted_call(id: u64, made: &CallExpr) -> IdedExpr {
-    let expr = Expr::Call(CallExpr {
-        func_name: made.func_name.clone(),
-        target: made.target.as_deref().map(|target| Box::new(counted(target))),
-        args: made.args.iter().map(counted).collect(),
-    });
-    let made_again = IdedExpr { id, expr };
-    let is_cheap = matches!(
-        made.func_name.as_str(),
+fn is_cheap(call: &CallExpr) -> bool {
+    matches!(
+        call.func_name.as_str(),
         operators::CONDITIONAL
             | operators::LOGICAL_AND
             | operators::LOGICAL_OR
@@ -414,12 +447,45 @@ fn counted_call(id: u64, made: &CallExpr) -> IdedExpr {
             | operators::INDEX
             | operators::OPT_INDEX
             | operators::OPT_SELECT
-    );
-    if is_cheap {
-        made_again
+    )
+}
+
+/// Counts what a call or a loop is given. If it is computed that is wrapped, so that who weighs it does not compute it again: what
+/// lies in each other would be evaluated twice as often with each link.
+fn operand(expression: &IdedExpr) -> IdedExpr {
+    let counted = counted(expression);
+    if is_counted(&counted) || is_looked_up(&counted) {
+        counted
     } else {
-        call(COUNTED, vec![made_again])
+        call(COUNTED, vec![counted])
     }
+}
+
+fn counted_call(id: u64, made: &CallExpr) -> IdedExpr {
+    let (is_cheap, is_bound) = (is_cheap(made), is_bound(made));
+    let mut computed = Vec::new();
+    let mut part = |part: &IdedExpr| {
+        if is_cheap {
+            return counted(part);
+        }
+        let part = operand(part);
+        if !is_bound || !is_counted(&part) {
+            return part;
+        }
+        computed.push(part);
+        ident(&bound(computed.len() - 1))
+    };
+    let expr = Expr::Call(CallExpr {
+        func_name: made.func_name.clone(),
+        target: made.target.as_deref().map(|target| Box::new(part(target))),
+        args: made.args.iter().map(part).collect(),
+    });
+    let made_again = IdedExpr { id, expr };
+    if is_cheap {
+        return made_again;
+    }
+    computed.insert(0, made_again);
+    call(COUNTED, computed)
 }
 
 fn counted_entry(entry: &IdedEntryExpr) -> IdedEntryExpr {

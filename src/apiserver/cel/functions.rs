@@ -12,7 +12,7 @@ use kube_cel::cel::objects::Opaque;
 use kube_cel::cel::{Context, ExecutionError, IdedExpr, ResolveResult, Value, functions};
 
 use super::super::pattern::{self, Pattern};
-use super::{bounds, duration};
+use super::bounds;
 
 /// Bytes of text that are matched for the price of one value.
 const MATCHED: u64 = 16;
@@ -27,7 +27,6 @@ pub(super) fn register(context: &mut Context<'static>) {
         context.add_variable_from_value(name, Value::Opaque(Arc::new(Type(name.to_owned()))));
     }
     context.add_function("contains", contains);
-    context.add_function("duration", to_duration);
     context.add_function("size", size);
     context.add_function("sort", sort);
     context.add_function("sum", sum);
@@ -100,16 +99,6 @@ fn to_bool(value: Value) -> ResolveResult {
     }
 }
 
-fn to_duration(value: Value) -> ResolveResult {
-    match value {
-        Value::Duration(_) => Ok(value),
-        Value::String(text) => duration::parse(&text)
-            .and_then(duration::value)
-            .ok_or_else(|| error("type conversion error from 'string' to 'google.protobuf.Duration'")),
-        _ => Err(ExecutionError::NoSuchOverload),
-    }
-}
-
 /// The interpreter looks for no bytes in windows of none.
 fn contains(This(this): This<Value>, wanted: Value) -> ResolveResult {
     match (&this, &wanted) {
@@ -174,9 +163,6 @@ fn sum(This(this): This<Arc<Vec<Value>>>) -> ResolveResult {
 /// for a character: no format has such a one where it looks.
 #[expect(clippy::needless_pass_by_value, reason = "as the interpreter calls it")]
 fn validate(This(this): This<Value>, text: Arc<String>) -> ResolveResult {
-    thread_local! {
-        static ORIGINAL: Context<'static> = Context::default().with_all();
-    }
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_ascii() {
@@ -185,22 +171,33 @@ fn validate(This(this): This<Value>, text: Arc<String>) -> ResolveResult {
             shown.extend(std::iter::repeat_n('\u{7f}', c.len_utf8()));
         }
     }
+    original("validate", this, &[Value::String(Arc::new(shown))])
+}
+
+/// Calls a function of the interpreter that another one stands in for.
+pub(super) fn original(name: &str, this: Value, given: &[Value]) -> ResolveResult {
+    thread_local! {
+        static ORIGINAL: Context<'static> = Context::default().with_all();
+    }
     let ident = |name: &str| IdedExpr {
         id: 0,
         expr: Expr::Ident(name.to_owned()),
     };
+    let names: Vec<String> = (0..given.len()).map(|n| format!("given{n}")).collect();
     let call = IdedExpr {
         id: 0,
         expr: Expr::Call(CallExpr {
-            func_name: "validate".to_owned(),
+            func_name: name.to_owned(),
             target: Some(Box::new(ident("this"))),
-            args: vec![ident("text")],
+            args: names.iter().map(|name| ident(name)).collect(),
         }),
     };
     ORIGINAL.with(|context| {
         let mut scope = context.new_inner_scope();
         scope.add_variable_from_value("this", this);
-        scope.add_variable_from_value("text", Value::String(Arc::new(shown)));
+        for (name, value) in names.into_iter().zip(given) {
+            scope.add_variable_from_value(name, value.clone());
+        }
         Value::resolve(&call, &scope)
     })
 }

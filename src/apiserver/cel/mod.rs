@@ -5,6 +5,9 @@ mod bounds;
 mod check;
 pub(crate) mod duration;
 mod functions;
+mod literals;
+mod quantity;
+mod times;
 mod value;
 
 use std::cell::Cell;
@@ -59,6 +62,16 @@ impl Budget {
 
     pub(crate) fn is_spent(&self) -> bool {
         self.0 == 0
+    }
+
+    /// Shows a value to expressions. What it holds was converted and copied for them, which costs as much as to look at it.
+    pub(crate) fn show(&mut self, scope: &mut Context<'_>, name: &str, value: CelValue) {
+        scope.add_variable_from_value(name, value);
+        if let Some(shown) = scope.get_variable(name) {
+            self.0 = self
+                .0
+                .saturating_sub(bounds::weight_up_to(shown.as_ref(), self.0));
+        }
     }
 }
 
@@ -139,10 +152,7 @@ impl Program {
             return Err(too_deep());
         }
         with_room(|| {
-            let written = Parser::new().parse(source).map_err(|error| {
-                // Go's compiler puts a space before the lines that show the place.
-                error.to_string().replace("\n|", "\n |")
-            })?;
+            let written = parse(source)?;
             let depth = check::depth(&written);
             if depth > DEPTH {
                 return Err(too_deep());
@@ -178,6 +188,9 @@ impl Program {
     /// # Errors
     /// It has no value, or costs too much.
     pub(crate) fn run(&self, scope: &Context<'_>, budget: &mut Budget) -> Result<CelValue, Problem> {
+        if budget.is_spent() {
+            return Err(Problem::Spent);
+        }
         let allowed = budget.0.min(CALL);
         let evaluate = || bounds::within(allowed, || cel::Value::resolve(&self.bounded, scope));
         let (outcome, spent) = if self.needs_room() && !ROOMY.get() {
@@ -195,12 +208,24 @@ impl Program {
     }
 }
 
+fn parse(source: &str) -> Result<IdedExpr, String> {
+    let plain = literals::plain(source);
+    Parser::new().parse(&plain).map_err(|error| {
+        // What is told shows the expression as it was written, if that fails as well.
+        let told = Parser::new().parse(source).err().unwrap_or(error);
+        // Go's compiler puts a space before the lines that show the place.
+        told.to_string().replace("\n|", "\n |")
+    })
+}
+
 /// Gives `f` a context with all functions that expressions may call. It is made once for each thread.
 pub(crate) fn with_functions<T>(f: impl FnOnce(&Context<'static>) -> T) -> T {
     thread_local! {
         static CONTEXT: Context<'static> = {
             let mut context = Context::default().with_all();
             functions::register(&mut context);
+            quantity::register(&mut context);
+            times::register(&mut context);
             bounds::register(&mut context);
             context
         };
@@ -268,6 +293,131 @@ mod tests {
             "timestamp('2026-01-01T00:00:00Z') + duration('24h') == timestamp('2026-01-02T00:00:00Z')",
         ] {
             assert_eq!(run(source), Ok(CelValue::Bool(true)), "{source}");
+        }
+    }
+
+    /// Which of these is not true.
+    fn untrue(sources: &[&'static str]) -> Vec<(&'static str, Result<CelValue, Problem>)> {
+        let outcomes = sources.iter().map(|source| (*source, run(source)));
+        outcomes
+            .filter(|(_, outcome)| *outcome != Ok(CelValue::Bool(true)))
+            .collect()
+    }
+
+    #[test]
+    fn times_are_those_of_go() {
+        let wrong = untrue(&[
+            "timestamp('2026-01-01T00:00:00+02:00').getHours() == 22",
+            "timestamp('2026-01-01T00:00:00+02:00').getFullYear() == 2025",
+            "timestamp('2026-01-01T00:00:00Z').getHours('+05:30') == 5",
+            "timestamp('2026-01-01T00:00:00Z').getMinutes('-05:30') == 30",
+            "timestamp('2026-01-01T00:00:00Z').getHours('-05:30') == 18",
+            "timestamp('2026-01-01T00:00:00Z').getHours('02:00') == 2",
+            "timestamp('2026-01-01T00:00:00Z').getHours('UTC') == 0",
+            "timestamp('2026-01-01T00:00:00Z').getMonth('-01:00') == 11",
+            "timestamp('2026-01-01T00:00:00Z').getMonth() == 0",
+            "timestamp('2026-03-04T05:06:07.089Z').getDate() == 4",
+            "timestamp('2026-03-04T05:06:07.089Z').getDayOfMonth() == 3",
+            "timestamp('2026-03-04T05:06:07.089Z').getDayOfYear() == 62",
+            "timestamp('2026-03-04T05:06:07.089Z').getDayOfWeek() == 3",
+            "timestamp('2026-03-04T05:06:07.089Z').getSeconds() == 7",
+            "timestamp('2026-03-04T05:06:07.089Z').getMilliseconds() == 89",
+            "timestamp('1969-12-31T23:59:59.25Z').getMilliseconds() == 250",
+            "timestamp('0001-01-01T00:00:00Z').getFullYear() == 1",
+            "timestamp('9999-12-31T23:59:59Z').getDayOfYear() == 364",
+            "duration('720h').getMilliseconds() == 2592000000",
+            "duration('2400000h').getSeconds() == 8640000000",
+            "duration('90m').getHours() == 1 && duration('-90m').getHours() == -1 && duration('90m').getMinutes() == 90",
+            "duration('1.5s').getMilliseconds() == 1500",
+            "string(timestamp('2026-01-01T00:00:00Z')) == '2026-01-01T00:00:00Z'",
+            "string(timestamp('2026-01-01T00:00:00.120+02:00')) == '2026-01-01T00:00:00.12+02:00'",
+            "string(timestamp('2026-01-01T00:00:00-05:30')) == '2026-01-01T00:00:00-05:30'",
+            "string(duration('1h')) == '3600s' && string(duration('1ms')) == '0.001s'",
+            "timestamp(timestamp('2026-01-01T00:00:00Z')) == timestamp('2026-01-01T00:00:00Z')",
+            "timestamp(1767225600) == timestamp('2026-01-01T00:00:00Z')",
+            "timestamp(253402300799) == timestamp('9999-12-31T23:59:59Z') && timestamp(-1).getSeconds() == 59",
+            "int(timestamp('2026-01-01T00:00:00Z')) == 1767225600 && int(timestamp('1969-12-31T23:59:59.5Z')) == -1",
+            "duration(duration('1h')) == duration('1h') && int(duration('1s')) == 1000000000",
+        ]);
+        assert_eq!(wrong, []);
+        let zone = run("timestamp('2026-06-30T22:30:00Z').getDate('Europe/Berlin') == 1");
+        let refused = |why: &Problem| why.to_string().contains("time zone");
+        assert!(zone.as_ref().is_ok_and(|v| *v == CelValue::Bool(true)) || zone.as_ref().is_err_and(refused));
+    }
+
+    #[test]
+    fn values_are_made_into_others_as_in_go() {
+        let wrong = untrue(&[
+            "string(true) == 'true' && string(1) == '1' && string(2u) == '2' && string('a') == 'a'",
+            "string(1.5) == '1.5' && string(1000000.0) == '1e+06' && string(0.00001) == '1e-05' && string(123456.0) == '123456'",
+            "string(b'abc') == 'abc' && string(ip('1.2.3.4')) == '1.2.3.4'",
+            "int('-5') == -5 && int(5u) == 5 && int(5.9) == 5 && int(-5.9) == -5 && int(5) == 5",
+            "uint('5') == 5u && uint(5) == 5u && uint(5.9) == 5u",
+            "bool('true') && !bool('false') && bool(true)",
+        ]);
+        assert_eq!(wrong, []);
+        for source in [
+            "int(double('NaN')) == 0",
+            "uint(double('NaN')) == 0u",
+            "int(9223372036854775808.0) > 0",
+            "string(b'\\xff') == ''",
+            "timestamp('2026-01-01t00:00:00z').getHours() == 0",
+            "timestamp('2026-01-01T00:00:60Z').getHours() == 0",
+            "timestamp('0000-01-01T00:00:00Z').getHours() == 0",
+            "timestamp(253402300800).getHours() == 0",
+            "timestamp('2026-01-01T00:00:00Z').getHours('Nowhere/City') == 0",
+            "timestamp('2026-01-01T00:00:00Z').getHours('+5h:00') == 0",
+            "duration('1h').getHours('UTC') == 1",
+            "duration('1h').getFullYear() == 0",
+        ] {
+            assert!(
+                matches!(run(source), Err(Problem::Failed(_))),
+                "{source}: {:?}",
+                run(source)
+            );
+        }
+    }
+
+    #[test]
+    fn texts_are_read_as_in_go() {
+        let wrong = untrue(&[
+            r#"'\"'.size() == 1 && "\'".size() == 1 && '\''.size() == 1 && "\"".size() == 1"#,
+            r#"'a"b'.contains('\"') && "a'b".contains("\'")"#,
+            r#"'\\"'.size() == 2 && r'\"'.size() == 2 && r'a\'.size() == 2"#,
+            "'''a'b''' == \"a'b\" && \"\"\"a\"\"b\"\"\".size() == 4 && '''a''b'''.size() == 4",
+            r#"b'\"'.size() == 1 && b'\n'.size() == 1 && b'''ab''' == b'ab' && br'\n'.size() == 2"#,
+            r"'1.2'.matches(r'^\d\.\d$') && '1.2'.matches('^\\d\\.\\d$')",
+        ]);
+        assert_eq!(wrong, []);
+    }
+
+    #[test]
+    fn quantities_are_those_of_go() {
+        let wrong = untrue(&[
+            "quantity('1e39').isGreaterThan(quantity('1')) && quantity('-1e39').isLessThan(quantity('1'))",
+            "quantity('9999999999999999999999999999999999999G').compareTo(quantity('9999999999999999999999999999999999998G')) == 1",
+            "!isQuantity(' 1 ') && !isQuantity('1 ') && !isQuantity('') && isQuantity('1e39') && isQuantity('-1.5Mi')",
+            "quantity('1Ki') == quantity('1024') && quantity('1.5') == quantity('1500m') && quantity('1') != quantity('2')",
+            "quantity('50k').add(20) == quantity('50020') && quantity('50k').sub(quantity('20')).sub(20) == quantity('49960')",
+            "quantity('1k').isInteger() && quantity('1k').asInteger() == 1000 && !quantity('1m').isInteger()",
+            "quantity('-1').sign() == -1 && quantity('0').sign() == 0 && quantity('50.5').asApproximateFloat() == 50.5",
+            "semver('1.2.3').isLessThan(semver('1.10.0')) && semver('1.2.3').compareTo(semver('1.2.3')) == 0",
+        ]);
+        assert_eq!(wrong, []);
+        let sum = "quantity('170141183460469231731687303715884105727')";
+        for (source, why) in [
+            (format!("{sum}.add({sum}).sign() == 1"), "quantity overflow"),
+            (
+                "quantity('1e39').asInteger() > 0".to_owned(),
+                "cannot convert value to integer",
+            ),
+            (
+                "quantity(' 1 ').sign() == 1".to_owned(),
+                "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
+            ),
+            ("quantity('1').isLessThan(1)".to_owned(), "no such overload"),
+        ] {
+            assert_eq!(run(&source), Err(Problem::Failed(why.to_owned())), "{source}");
         }
     }
 
@@ -351,6 +501,11 @@ mod tests {
             "self.list.map(x, self.list.map(y, self.list)).size() > 0",
             "self.text.replace('', self.text).size() > 0",
             "self.text.split('').join(self.text).size() > 0",
+            "self.text.replace('x', 'yy').replace('', self.text).size() > 0",
+            "self.list.all(x, (x >= 0 ? self.list : []) == self.list)",
+            "self.list.all(x, [self.list][0].size() > 0)",
+            "self.text.replace('x', 'xx').replace('x', 'xx').replace('x', 'xx').replace('x', 'xx').replace('x', 'xx')\
+             .replace('x', 'xx').replace('x', 'xx').replace('x', 'xx').replace('x', 'xx').size() > 0",
             "[self.text].map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a)\
              .map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a)\
              .map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a).size() == 1",
@@ -369,6 +524,30 @@ mod tests {
         }
         // Hours without bounds; no more than to tell those apart is meant.
         assert!(started.elapsed() < Duration::from_secs(600));
+    }
+
+    #[test]
+    fn what_lies_in_each_other_is_evaluated_once() {
+        let links = |link: &str, times: usize| link.repeat(times);
+        for source in [
+            format!("self.text{}.size() == 100000", links(".replace('a', 'b')", 40)),
+            format!("self.small{}.size() == 3", links(".sort()", 40)),
+            format!("'a-b'{} == 'a-b'", links(".split('-').join('-')", 20)),
+            format!("{}1{} >= 0", links("(true ? 1 + ", 40), links(" : 0)", 40)),
+            format!(
+                "{}'a'{}.size() == 1",
+                links("[", 40),
+                links(".replace('a', 'b')][0]", 40)
+            ),
+            format!(
+                "{}self.small{}.size() == 3",
+                links("(true ? ", 20),
+                links(" : []).map(x, x)", 20)
+            ),
+            format!("{}1{} == 1", links("min(", 20), links(", 1)", 20)),
+        ] {
+            assert_eq!(run(&source), Ok(CelValue::Bool(true)), "{source}");
+        }
     }
 
     #[test]

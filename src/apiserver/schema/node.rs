@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::super::pattern;
 use super::error::FieldError;
 use super::formats::{self, Check};
-use super::rules::Rule;
+use super::rules::{Rule, Rules};
 
 /// How deep schemas may nest; deeper ones are refused, so that walks cannot exhaust the stack.
 const MAX_DEPTH: usize = 96;
@@ -122,7 +122,7 @@ pub(crate) struct Node {
     pub(crate) map_atomic: Option<bool>,
     pub(crate) patch_strategies: Vec<String>,
     pub(crate) patch_merge_key: Option<String>,
-    pub(crate) rules: Vec<Rule>,
+    pub(crate) rules: Rules,
     /// Whether this node or one below it has rules: walks skip the rest.
     pub(crate) has_rules: bool,
     /// Whether one of them needs more room than others to be evaluated.
@@ -226,7 +226,7 @@ impl Compiler {
         node.is_format_known =
             node.format_check.is_some() || matches!(format, "int32" | "int64" | "float" | "double");
         self.children(&mut node, map, path, depth);
-        node.has_deep_rules = node.rules.iter().any(Rule::is_deep) || node.below().any(|n| n.has_deep_rules);
+        node.has_deep_rules = node.rules.are_deep() || node.below().any(|n| n.has_deep_rules);
         node.has_rules = !node.rules.is_empty() || node.below().any(|n| n.has_rules);
         node.has_embedded = node.embedded || node.below().any(|n| n.has_embedded);
         node.has_keyed_lists =
@@ -331,9 +331,9 @@ impl Compiler {
         }
     }
 
-    fn rules(&mut self, schema: &Value, path: &str) -> Vec<Rule> {
+    fn rules(&mut self, schema: &Value, path: &str) -> Rules {
         let Some(rules) = schema.get("x-kubernetes-validations").and_then(Value::as_array) else {
-            return Vec::new();
+            return Rules::default();
         };
         let mut out = Vec::with_capacity(rules.len());
         for (i, rule) in rules.iter().enumerate() {
@@ -346,7 +346,7 @@ impl Compiler {
                 }
             }
         }
-        out
+        Rules::of(out)
     }
 }
 

@@ -10,7 +10,7 @@ use kube_cel::cel::{Context, Value as CelValue, functions};
 use serde_json::Value;
 
 use super::super::cel::{self, Budget, Problem, Program, duration};
-use super::correlate::{old_field, old_item};
+use super::correlate::{OldItems, old_field};
 use super::error::{FieldError, FieldErrorKind};
 use super::node::{Kind, Node};
 use super::reads::Reads;
@@ -33,10 +33,6 @@ pub(crate) struct Rule {
     field_path: Option<String>,
     uses_old: bool,
     optional_old: bool,
-    /// What it and its message read of the object: nothing else is made ready for them.
-    reads: Reads,
-    /// What they read of the object as it was.
-    reads_old: Reads,
 }
 
 impl Rule {
@@ -67,14 +63,8 @@ impl Rule {
         };
         let uses_old =
             program.names("oldSelf") || message_program.as_ref().is_some_and(|p| p.names("oldSelf"));
-        let expressions = || {
-            let message = message_program.as_ref().map(Program::expression);
-            std::iter::once(program.expression()).chain(message)
-        };
         Ok(Self {
             uses_old,
-            reads: Reads::of("self", expressions()),
-            reads_old: Reads::of("oldSelf", expressions()),
             program,
             message: text("message").map(|m| m.trim().to_owned()),
             message_program,
@@ -88,14 +78,49 @@ impl Rule {
         })
     }
 
-    /// Says whether it, or its message, needs more room than others.
-    pub(super) fn is_deep(&self) -> bool {
-        self.program.needs_room() || self.message_program.as_ref().is_some_and(Program::needs_room)
+    /// Its own expression and that of its message.
+    fn programs(&self) -> impl Iterator<Item = &Program> {
+        std::iter::once(&self.program).chain(&self.message_program)
+    }
+
+    /// Whether there is what it speaks of.
+    fn is_due(&self, has_old: bool) -> bool {
+        !self.uses_old || has_old || self.optional_old
     }
 
     /// What the rule is called in messages.
     fn words(&self) -> &str {
         self.message.as_deref().unwrap_or(&self.source)
+    }
+}
+
+/// The rules of a value. They are all shown the same, so that it is made ready only once.
+#[derive(Debug, Default)]
+pub(crate) struct Rules {
+    all: Vec<Rule>,
+    /// What they and their messages read of the value: nothing else is made ready for them.
+    reads: Reads,
+    /// What they read of the value as it was.
+    reads_old: Reads,
+}
+
+impl Rules {
+    pub(super) fn of(all: Vec<Rule>) -> Self {
+        let expressions = || all.iter().flat_map(Rule::programs).map(Program::expression);
+        Self {
+            reads: Reads::of("self", expressions()),
+            reads_old: Reads::of("oldSelf", expressions()),
+            all,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Says whether one of them, or its message, needs more room than others.
+    pub(super) fn are_deep(&self) -> bool {
+        self.all.iter().flat_map(Rule::programs).any(Program::needs_room)
     }
 }
 
@@ -140,7 +165,8 @@ pub(super) fn evaluate(root: &Node, object: &Value, old: Option<&Value>, so_far:
                 path: Vec::new(),
                 over: false,
             };
-            run.visit(root, root, object, Past::of(old));
+            let pair = old.map(|old| Pair::new(object, old));
+            run.visit(root, root, object, Past::Nothing.below(pair.as_ref()));
             Verdict {
                 errors: run.errors,
                 forgiven: run.forgiven,
@@ -161,36 +187,54 @@ struct Run<'a, 'v> {
     over: bool,
 }
 
-/// What a value was before the update. Comparing is left for when a rule has failed.
+/// A value, and what it was before the update.
+struct Pair<'a> {
+    now: &'a Value,
+    old: &'a Value,
+    /// Whether they are the same. Comparing is left for when a rule has failed, and then done once for all that fail.
+    is_same: OnceCell<bool>,
+}
+
+impl<'a> Pair<'a> {
+    fn new(now: &'a Value, old: &'a Value) -> Self {
+        let is_same = OnceCell::new();
+        Self { now, old, is_same }
+    }
+}
+
+/// What is known of a value as it was before the update.
 #[derive(Clone, Copy)]
-struct Past<'a> {
-    /// The value itself.
-    value: Option<&'a Value>,
-    /// The nearest value around it that can be told to be the same one: as it is, and as it was.
-    around: Option<(&'a Value, &'a Value)>,
+enum Past<'a> {
+    /// What it was itself.
+    Known(&'a Pair<'a>),
+    /// The nearest value around it of which that is known.
+    Around(&'a Pair<'a>),
+    Nothing,
 }
 
 impl<'a> Past<'a> {
-    fn of(old: Option<&'a Value>) -> Self {
-        Self {
-            value: old,
-            around: None,
+    fn value(self) -> Option<&'a Value> {
+        match self {
+            Self::Known(pair) => Some(pair.old),
+            Self::Around(_) | Self::Nothing => None,
         }
     }
 
-    /// Whether `now` fails a rule as it did before (apiextensions-apiserver: shouldRatchetError). That a rule could not
+    /// Whether the value fails a rule as it did before (apiextensions-apiserver: shouldRatchetError). That a rule could not
     /// be evaluated is never forgiven, so none is left out for this.
-    fn forgives(self, now: &Value) -> bool {
-        match self.value {
-            Some(old) => old == now,
-            None => self.around.is_some_and(|(now, old)| now == old),
+    fn forgives(self) -> bool {
+        match self {
+            Self::Known(pair) | Self::Around(pair) => *pair.is_same.get_or_init(|| pair.now == pair.old),
+            Self::Nothing => false,
         }
     }
 
-    fn below(self, now: &'a Value, value: Option<&'a Value>) -> Self {
-        Self {
-            around: self.value.map(|old| (now, old)).or(self.around),
-            value,
+    /// The past of a part of the value: `pair` if it is known what that part was.
+    fn below(self, pair: Option<&'a Pair<'a>>) -> Self {
+        match (pair, self) {
+            (Some(pair), _) => Self::Known(pair),
+            (None, Self::Known(pair)) => Self::Around(pair),
+            (None, past) => past,
         }
     }
 }
@@ -206,11 +250,11 @@ enum Step<'v> {
 
 impl<'v> Run<'_, 'v> {
     /// Evaluates the rules of `rules`, which is `node` or what one of its `allOf` branches says, and those below it.
-    fn visit(&mut self, rules: &Node, node: &Node, value: &'v Value, past: Past<'v>) {
+    fn visit(&mut self, rules: &Node, node: &Node, value: &'v Value, past: Past<'_>) {
         if !rules.has_rules || value.is_null() || self.over {
             return;
         }
-        self.run(rules, node, value, past);
+        self.run(&rules.rules, node, value, past);
         for branch in &rules.all_of {
             self.visit(branch, node, value, past);
         }
@@ -220,9 +264,10 @@ impl<'v> Run<'_, 'v> {
                     return;
                 };
                 let typed = node.items.as_ref().unwrap_or(child);
+                let before = OldItems::of(node, past.value());
                 for (i, item) in items.iter().enumerate() {
-                    let past = past.below(value, old_item(node, item, past.value));
-                    self.step(Step::Item(i), child, typed, item, past);
+                    let pair = before.of_item(item).map(|old| Pair::new(item, old));
+                    self.step(Step::Item(i), child, typed, item, past.below(pair.as_ref()));
                 }
             }
             Value::Object(map) => {
@@ -235,15 +280,16 @@ impl<'v> Run<'_, 'v> {
                     } else {
                         Step::Key(key)
                     };
-                    let past = past.below(value, old_field(node, key, past.value));
-                    self.step(step, child, node.field(key).unwrap_or(child), item, past);
+                    let pair = old_field(node, key, past.value()).map(|old| Pair::new(item, old));
+                    let typed = node.field(key).unwrap_or(child);
+                    self.step(step, child, typed, item, past.below(pair.as_ref()));
                 }
             }
             _ => {}
         }
     }
 
-    fn step(&mut self, step: Step<'v>, rules: &Node, node: &Node, value: &'v Value, past: Past<'v>) {
+    fn step(&mut self, step: Step<'v>, rules: &Node, node: &Node, value: &'v Value, past: Past<'_>) {
         self.path.push(step);
         self.visit(rules, node, value, past);
         self.path.pop();
@@ -263,54 +309,65 @@ impl<'v> Run<'_, 'v> {
         path
     }
 
-    /// Evaluates the rules of `rules` alone.
-    fn run(&mut self, rules: &Node, node: &Node, value: &Value, past: Past<'_>) {
-        if rules.rules.is_empty() || self.over {
+    /// Evaluates the rules of a value, but not of what is in it.
+    fn run(&mut self, rules: &Rules, node: &Node, value: &Value, past: Past<'_>) {
+        let old = past.value().filter(|v| !v.is_null());
+        let due: Vec<&Rule> = rules.all.iter().filter(|r| r.is_due(old.is_some())).collect();
+        if due.is_empty() || self.over {
             return;
         }
-        let type_name = node.kind.map_or("", Kind::name);
-        let this = Shown::new(value, node);
-        let old = past.value.filter(|v| !v.is_null()).map(|v| Shown::new(v, node));
-        for rule in &rules.rules {
-            if rule.uses_old && old.is_none() && !rule.optional_old {
-                continue;
-            }
-            let mut scope = self.context.new_inner_scope();
-            scope.add_variable_from_value("self", this.to(&rule.reads));
-            let old = old.as_ref().map(|old| old.to(&rule.reads_old));
-            if rule.optional_old {
-                let old = old.map_or_else(OptionalValue::none, OptionalValue::of);
-                scope.add_variable_from_value("oldSelf", CelValue::Opaque(Arc::new(old)));
-            } else if let Some(old) = old {
-                scope.add_variable_from_value("oldSelf", old);
-            }
-            match rule.program.run(&scope, &mut self.budget) {
-                Ok(CelValue::Bool(true)) => {}
-                Ok(CelValue::Bool(false)) => {
-                    let path = self.path();
-                    let failed = failure(rule, &scope, &mut self.budget, node, value, &path);
-                    if rule.uses_old || !past.forgives(value) {
-                        self.errors.push(failed);
-                    } else {
-                        self.forgiven.push(failed);
-                    }
-                }
-                Ok(_) => {
-                    let detail = format!("cel expression must evaluate to a bool: {}", rule.words());
-                    self.errors
-                        .push(FieldError::invalid(self.path(), type_name, detail));
-                }
-                Err(problem) => {
-                    self.over = matches!(problem, Problem::TooMuch | Problem::Spent);
-                    let detail = told(&problem, rule.words());
-                    self.errors
-                        .push(FieldError::invalid(self.path(), type_name, detail));
-                    if self.over {
-                        return;
-                    }
-                }
+        let mut scope = self.context.new_inner_scope();
+        let this = to_cel(value, Some(node), &rules.reads);
+        self.budget.show(&mut scope, "self", this);
+        // To some rules what was there before is a value, to others one that may be missing.
+        let (mut plain, mut optional) = (scope.new_inner_scope(), scope.new_inner_scope());
+        let asks = |is_optional| due.iter().any(|r| r.uses_old && r.optional_old == is_optional);
+        let was = |old| to_cel(old, Some(node), &rules.reads_old);
+        if let Some(old) = old.filter(|_| asks(false)) {
+            self.budget.show(&mut plain, "oldSelf", was(old));
+        }
+        if asks(true) {
+            let old = old.map_or_else(OptionalValue::none, |old| OptionalValue::of(was(old)));
+            let old = CelValue::Opaque(Arc::new(old));
+            self.budget.show(&mut optional, "oldSelf", old);
+        }
+        for rule in due {
+            let scope = if rule.optional_old { &optional } else { &plain };
+            self.judge(rule, scope, node, value, past);
+            if self.over {
+                return;
             }
         }
+    }
+
+    fn judge(&mut self, rule: &Rule, scope: &Context<'_>, node: &Node, value: &Value, past: Past<'_>) {
+        match rule.program.run(scope, &mut self.budget) {
+            Ok(CelValue::Bool(true)) => {}
+            Ok(CelValue::Bool(false)) => {
+                let path = self.path();
+                let failed = failure(rule, scope, &mut self.budget, node, value, &path);
+                if rule.uses_old || !past.forgives() {
+                    self.errors.push(failed);
+                } else {
+                    self.forgiven.push(failed);
+                }
+            }
+            Ok(_) => {
+                let detail = format!("cel expression must evaluate to a bool: {}", rule.words());
+                self.fault(node, detail);
+            }
+            Err(problem) => {
+                self.over = matches!(problem, Problem::TooMuch | Problem::Spent);
+                self.fault(node, told(&problem, rule.words()));
+            }
+        }
+    }
+
+    /// Tells that a rule has no value, or none that means something.
+    fn fault(&mut self, node: &Node, detail: String) {
+        let type_name = node.kind.map_or("", Kind::name);
+        let error = FieldError::invalid(self.path(), type_name, detail);
+        self.errors.push(error);
     }
 }
 
@@ -369,32 +426,6 @@ fn failure(
         _ => FieldErrorKind::Invalid,
     };
     FieldError::new(field, kind, shown, detail)
-}
-
-/// A value that is shown to rules.
-struct Shown<'a> {
-    value: &'a Value,
-    node: &'a Node,
-    whole: OnceCell<CelValue>,
-}
-
-impl<'a> Shown<'a> {
-    fn new(value: &'a Value, node: &'a Node) -> Self {
-        Self {
-            value,
-            node,
-            whole: OnceCell::new(),
-        }
-    }
-
-    /// Shows what is read of it.
-    fn to(&self, reads: &Reads) -> CelValue {
-        let make = || to_cel(self.value, Some(self.node), reads);
-        match reads {
-            Reads::Whole => self.whole.get_or_init(make).clone(),
-            Reads::Fields(_) => make(),
-        }
-    }
 }
 
 /// A value as rules see it, with the types of its schema. What is not read may be missing.
@@ -522,8 +553,8 @@ mod tests {
             let mut node = compiler.node(&schema, "", 0);
             assert!(compiler.errors.is_empty(), "{:?}", compiler.errors);
             if everything {
-                let rule = &mut Arc::get_mut(&mut node).unwrap().rules[0];
-                (rule.reads, rule.reads_old) = (Reads::Whole, Reads::Whole);
+                let rules = &mut Arc::get_mut(&mut node).unwrap().rules;
+                (rules.reads, rules.reads_old) = (Reads::Whole, Reads::Whole);
             }
             let errors = evaluate(&node, object, old, &[]).errors;
             errors.iter().map(ToString::to_string).collect()
@@ -610,6 +641,27 @@ mod tests {
         );
         assert_eq!(told(Some(&object)), Vec::<String>::new(), "they failed before");
         assert_eq!(evaluate(&node, &object, Some(&object), &[]).forgiven.len(), 2);
+    }
+
+    #[test]
+    fn rules_with_and_without_a_past_stand_side_by_side() {
+        let schema = json!({"type": "object", "properties": {"n": {"type": "integer"}}, "x-kubernetes-validations": [
+            {"rule": "self.n > 1"}, {"rule": "self.n > oldSelf.n"},
+            {"rule": "oldSelf.hasValue() && self.n > oldSelf.value().n + 1", "optionalOldSelf": true}]});
+        let mut compiler = Compiler::default();
+        let node = compiler.node(&schema, "", 0);
+        let failed = |now: i64, old: Option<i64>| -> Vec<String> {
+            let old = old.map(|n| json!({"n": n}));
+            let errors = evaluate(&node, &json!({"n": now}), old.as_ref(), &[]).errors;
+            errors
+                .iter()
+                .map(|e| e.to_string().rsplit("n ").next().unwrap().to_owned())
+                .collect()
+        };
+        assert_eq!(failed(1, None), ["> 1", "+ 1"]);
+        assert_eq!(failed(2, Some(2)), ["> oldSelf.n", "+ 1"]);
+        assert_eq!(failed(3, Some(2)), ["+ 1"]);
+        assert_eq!(failed(4, Some(2)), Vec::<String>::new());
     }
 
     #[test]

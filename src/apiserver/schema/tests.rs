@@ -396,3 +396,82 @@ mod properties {
         }
     }
 }
+
+/// Large objects: what they take must not grow faster than they do. All bounds of time are far above what is needed, and far
+/// below what it took to compare each with each.
+mod large {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(40);
+
+    /// A schema whose `spec` has a list `l` of this kind, and these rules.
+    fn with_list(mut list: Value, rules: Value) -> Structural {
+        list["type"] = json!("array");
+        let mut spec = json!({"type": "object", "properties": {"l": list}});
+        spec["x-kubernetes-validations"] = rules;
+        Structural::compile(&json!({"type": "object", "properties": {"spec": spec}})).unwrap()
+    }
+
+    #[test]
+    fn items_find_what_they_were() {
+        let rule = json!([{"rule": "self.n >= 0 && oldSelf.n >= 0"}]);
+        let item = json!({"type": "object", "properties": {"name": {"type": "string"}, "n": {"type": "integer"}},
+                          "required": ["name"], "x-kubernetes-validations": rule});
+        let schema = with_list(
+            json!({"items": item, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}),
+            json!([]),
+        );
+        let items = (0..50_000).map(|n| json!({"name": format!("n{n}"), "n": n}));
+        let old = with_spec(json!({"l": items.clone().collect::<Vec<_>>()}));
+        let mut new = with_spec(json!({"l": items.rev().collect::<Vec<_>>()}));
+        new["spec"]["l"][0]["n"] = json!(-1);
+        let started = Instant::now();
+        let words = "spec.l[0]: Invalid value: failed rule: self.n >= 0 && oldSelf.n >= 0";
+        assert_eq!(told(&schema.validate(&new, Some(&old))), [words]);
+        assert!(started.elapsed() < LIMIT, "{:?}", started.elapsed());
+    }
+
+    #[test]
+    fn what_fails_is_compared_with_what_it_was_once() {
+        let item = json!({"type": "integer", "x-kubernetes-validations": [{"rule": "self < 0"}]});
+        let schema = with_list(json!({"items": item}), json!([]));
+        let mut list: Vec<u32> = (0..60_000).collect();
+        let old = with_spec(json!({"l": list}));
+        let started = Instant::now();
+        assert_eq!(told(&schema.validate(&old, Some(&old))), Vec::<String>::new());
+        list[59_999] = 0;
+        let new = with_spec(json!({"l": list}));
+        assert_eq!(schema.validate(&new, Some(&old)).len(), 60_000);
+        assert!(started.elapsed() < LIMIT, "{:?}", started.elapsed());
+    }
+
+    #[test]
+    fn a_value_is_made_ready_once_for_all_its_rules() {
+        let rule = json!({"rule": "self.l[0] >= 0 && oldSelf.l[0] >= 0"});
+        let schema = with_list(json!({"items": {"type": "integer"}}), json!(vec![rule; 1000]));
+        let object = with_spec(json!({"l": vec![1; 200_000]}));
+        let started = Instant::now();
+        assert_eq!(
+            told(&schema.validate(&object, Some(&object))),
+            Vec::<String>::new()
+        );
+        assert!(started.elapsed() < LIMIT, "{:?}", started.elapsed());
+    }
+
+    #[test]
+    fn to_make_values_ready_is_not_free() {
+        let rules = json!([{"rule": "has(self.l) || self.l[0] > 0"}]);
+        let branch = json!({"x-kubernetes-validations": rules});
+        let list = json!({"type": "array", "items": {"type": "integer"}});
+        let schema = |branches: usize| {
+            let spec = json!({"type": "object", "properties": {"l": list}, "allOf": vec![&branch; branches]});
+            Structural::compile(&json!({"type": "object", "properties": {"spec": spec}})).unwrap()
+        };
+        let object = with_spec(json!({"l": vec![1; 200_000]}));
+        assert_eq!(told(&schema(30).validate(&object, None)), Vec::<String>::new());
+        let words = "spec: Invalid value: \"object\": validation failed due to running out of cost budget, no further validation rules will be run";
+        assert_eq!(told(&schema(60).validate(&object, None)), [words]);
+    }
+}

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Number, Value};
 
-use super::correlate::{old_field, old_item};
+use super::correlate::{OldItems, old_field};
 use super::error::{FieldError, FieldErrorKind, go_float, go_json, go_number, go_quote};
 use super::node::{Kind, Node};
 
@@ -298,8 +298,9 @@ impl Walker<'_> {
         out.checks += 2;
         let length = path.len();
         if let Some(child) = &node.items {
+            let before = OldItems::of(node, old);
             for (i, item) in items.iter().enumerate() {
-                let old = old_item(node, item, old);
+                let old = before.of_item(item);
                 // Writing to a text does not fail.
                 let _ = write!(path, "[{i}]");
                 out.merge(self.ratcheted(child, item, path, old));
