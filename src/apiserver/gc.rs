@@ -533,6 +533,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_was_made_anew_under_a_name_keeps_its_finalizers() {
+        let server = server();
+        let key = Key::new("configmaps", "default", "a");
+        let first = put(&server, &key, Expect::Absent, object("first", &json!([]))).await;
+        let removal = Change::Delete(object("first", &json!([])));
+        assert!(
+            server
+                .commit(key.clone(), Expect::Version(first.version), removal)
+                .await
+                .is_ok()
+        );
+        let second = put(&server, &key, Expect::Absent, object("second", &json!([]))).await;
+        server.drop_finalizer(&first, "case.test/hold").await;
+        let now = server.store().find_uid(second.uid).expect("there");
+        assert_eq!(now.version, second.version);
+        server.drop_finalizer(&second, "case.test/hold").await;
+        let now = server.store().find_uid(second.uid).expect("there");
+        assert_ne!(now.version, second.version);
+    }
+
+    #[tokio::test]
     async fn nothing_is_tried_for_ever_where_nothing_can_be_written() {
         let server = server();
         let reference = |uid: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "name": uid, "uid": uid});
