@@ -25,6 +25,7 @@ pub mod client;
 pub mod cluster;
 pub mod config;
 pub mod controllers;
+mod digest;
 pub mod error;
 pub mod install;
 mod json;

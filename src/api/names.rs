@@ -1,5 +1,7 @@
 //! Names: what is a valid one, and the names that are derived from others. Pure.
 
+use crate::digest::fnv1a;
+
 /// Longest name of a cluster or machine: it becomes a host name, a Node name and a label value.
 pub const MAX_LENGTH: usize = 63;
 
@@ -110,10 +112,7 @@ pub fn label_value(name: &str) -> String {
     if name.len() <= MAX_LENGTH {
         return name.to_owned();
     }
-    // FNV-1a: the same in every release.
-    let digest = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let digest = fnv1a(name.as_bytes());
     let room = MAX_LENGTH - 17;
     let start = name.get(..room).unwrap_or_default();
     format!("{start}-{digest:016x}")

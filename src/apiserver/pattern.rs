@@ -94,7 +94,7 @@ fn translate(source: &str) -> Result<String, String> {
         rest: source.chars().peekable(),
         out: String::with_capacity(source.len() + 8),
         repeats: String::new(),
-        named_before: false,
+        no_name_ends: false,
     };
     translation.all()?;
     Ok(translation.out)
@@ -110,7 +110,7 @@ struct Translation<'a> {
     /// The operator that repeats what came just before, if there is one.
     repeats: String,
     /// No name such as `[:alpha:]` ends in what is left. To look for that each time would take the square of the pattern's length.
-    named_before: bool,
+    no_name_ends: bool,
 }
 
 impl Translation<'_> {
@@ -364,7 +364,7 @@ impl Translation<'_> {
     fn named(&mut self) -> Result<bool, String> {
         let mut ahead = self.rest.clone();
         ahead.next();
-        if self.named_before || ahead.next() != Some(':') {
+        if self.no_name_ends || ahead.next() != Some(':') {
             return Ok(false);
         }
         let mut name = String::new();
@@ -373,7 +373,7 @@ impl Translation<'_> {
                 Some(':') if ahead.peek() == Some(&']') => break,
                 Some(c) => name.push(c),
                 None => {
-                    self.named_before = true;
+                    self.no_name_ends = true;
                     return Ok(false);
                 }
             }

@@ -27,6 +27,8 @@ const OWN_NAMES: &[&str] = &[
     "kubernetes",
     "kubernetes.default.svc",
 ];
+/// File with the certificate of the CA.
+pub(crate) const CA_CERTIFICATE: &str = "ca.crt";
 const CA_DAYS: i64 = 3650;
 const LEAF_DAYS: i64 = 365;
 /// A certificate with less than this left is made anew.
@@ -95,7 +97,7 @@ impl TlsMaterial {
         make_folder(dir)?;
         let (ca_cert, ca_key) = ensure_ca(dir, now)?;
         let issuer = Issuer::from_ca_cert_pem(&ca_cert, &ca_key).map_err(|error| TlsError::Damaged {
-            path: dir.join("ca.crt"),
+            path: dir.join(CA_CERTIFICATE),
             reason: error.to_string(),
         })?;
         let mut server_names: Vec<String> = OWN_NAMES.iter().map(|&n| n.to_owned()).collect();
@@ -278,7 +280,7 @@ pub(super) fn authority(dir: &Path, now: Timestamp) -> Result<(String, KeyPair),
 }
 
 fn ensure_ca(dir: &Path, now: Timestamp) -> Result<(String, KeyPair), TlsError> {
-    let (cert_path, key_path) = (dir.join("ca.crt"), dir.join("ca.key"));
+    let (cert_path, key_path) = (dir.join(CA_CERTIFICATE), dir.join("ca.key"));
     if let (Some(cert), Some(key)) = (read(&cert_path)?, read(&key_path)?) {
         let key = KeyPair::from_pem(&key).map_err(|error| TlsError::Damaged {
             path: key_path.clone(),

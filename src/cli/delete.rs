@@ -79,13 +79,12 @@ pub(crate) async fn run(app: &App, args: DeleteArgs) -> Result<(), CommandError>
             waiting.push(one);
         }
     }
-    if args.wait.wait && args.dry_run.dry_run.is_none() && !waiting.is_empty() {
+    let is_own = |one: &&Doomed| kinds::own_by_kind(&one.kind.kind).as_ref() == Some(&one.kind);
+    if args.dry_run.dry_run.is_some() || waiting.is_empty() {
+        // Nothing goes.
+    } else if args.wait.wait {
         wait::until_gone(app, &session, &waiting, &args).await?;
-    } else if args.dry_run.dry_run.is_none()
-        && waiting
-            .iter()
-            .any(|one| kinds::own_by_kind(&one.kind.kind).is_some())
-    {
+    } else if waiting.iter().any(is_own) {
         app.say_who_acts(&session).await;
     }
     if let Some(server) = session.server {

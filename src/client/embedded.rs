@@ -23,7 +23,7 @@ use crate::{
     apiserver::{
         AuditLog, OpenError, Server,
         auth::Tokens,
-        tls::{TlsError, TlsMaterial},
+        tls::{CA_CERTIFICATE, TlsError, TlsMaterial},
     },
     kubeconfig::{Entry, Extension, Management, Secret},
     time::Clock,
@@ -390,7 +390,7 @@ pub fn entry(dir: &Path, address: Option<SocketAddr>, clock: &dyn Clock) -> Resu
 
 /// Says whether a CA, as it stands in a kubeconfig, is that of the server in a folder.
 pub fn is_authority(dir: &Path, ca: &str) -> bool {
-    let own = fs::read(tls_folder(dir).join("ca.crt"));
+    let own = fs::read(tls_folder(dir).join(CA_CERTIFICATE));
     own.is_ok_and(|own| BASE64_STANDARD.encode(own) == ca)
 }
 

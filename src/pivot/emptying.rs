@@ -114,7 +114,6 @@ impl Emptying {
     /// change first. What is only known by its metadata is looked at before it is marked, so that the mark says what it was.
     async fn one(&self, entry: &Entry, seen: Option<Value>) -> Result<Left, MoveError> {
         self.stop.check()?;
-        let failed = |e| MoveError::api(format!("can't remove {entry} from the source"), e);
         let Some(mut seen) = seen else {
             return Ok(Left::Gone);
         };
@@ -122,25 +121,14 @@ impl Emptying {
             let is_known = seen["metadata"]["annotations"][PRINT].is_string();
             if is_known || !self.exit.is_marked_first(&seen, entry.paused) {
                 let left = self.exit.take(&self.source, entry, &seen, entry.paused);
-                let left = left.await.map_err(failed)?;
+                let left = left.await.map_err(|e| cannot_remove(entry, e))?;
                 if left != Left::Changed {
                     return Ok(left);
                 }
             }
-            let now = self
-                .source
-                .send(Method::GET, &entry.path(true), Sent::Whole, None)
-                .await;
-            let mut now = match now {
-                Err(kube::Error::Api(status)) if status.code == 404 => return Ok(Left::Gone),
-                other => other.map_err(failed)?,
-            };
-            if now["metadata"]["uid"] != entry.uid.as_str() {
-                self.story.warn(&format!(
-                    "{entry} was made anew in the source after the move began; it stays there"
-                ));
+            let Some(mut now) = self.now(entry).await? else {
                 return Ok(Left::Gone);
-            }
+            };
             let print = print::of(&now);
             let is_compared = if now["metadata"]["labels"][MOVED] == self.exit.id() {
                 now["metadata"]["annotations"][PRINT] == *print
@@ -157,6 +145,25 @@ impl Emptying {
             key: entry.to_string(),
             field: "it".to_owned(),
         })
+    }
+
+    /// The object as it is in the source; nothing if it is gone.
+    async fn now(&self, entry: &Entry) -> Result<Option<Value>, MoveError> {
+        let now = self
+            .source
+            .send(Method::GET, &entry.path(true), Sent::Whole, None)
+            .await;
+        let now = match now {
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(None),
+            now => now.map_err(|e| cannot_remove(entry, e))?,
+        };
+        if now["metadata"]["uid"] == entry.uid.as_str() {
+            return Ok(Some(now));
+        }
+        self.story.warn(&format!(
+            "{entry} was made anew in the source after the move began; it stays there"
+        ));
+        Ok(None)
     }
 
     async fn bring_change(&self, entry: &Entry, now: Value) -> Result<(), MoveError> {
@@ -182,4 +189,8 @@ impl Emptying {
         };
         writer.bring(index, &wanted, there).await.map(|_| ())
     }
+}
+
+fn cannot_remove(entry: &Entry, error: kube::Error) -> MoveError {
+    MoveError::api(format!("can't remove {entry} from the source"), error)
 }

@@ -10,6 +10,7 @@ use serde::{
 use serde_json::Value;
 
 use super::{copy::PAUSES, facts::Text};
+use crate::digest::fnv1a;
 
 /// Label on an object of the source that is in the target by now: the move that took it there.
 pub(super) const MOVED: &str = "machinectl.crit.sh/moved-by";
@@ -105,7 +106,7 @@ impl<'de> Visitor<'de> for Place {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<u64, E> {
-        Ok(mixed(6, of_bytes(text.as_bytes())))
+        Ok(mixed(6, fnv1a(text.as_bytes())))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<u64, A::Error> {
@@ -126,17 +127,11 @@ impl<'de> Visitor<'de> for Place {
             };
             let value = fields.next_value_seed(place)?;
             if place != Self::Names || value != 0 {
-                sum = sum.wrapping_add(mixed(of_bytes(key.as_bytes()), value));
+                sum = sum.wrapping_add(mixed(fnv1a(key.as_bytes()), value));
             }
         }
         Ok(sum)
     }
-}
-
-/// FNV-1a, 64 bits: it has to be the same in every version of this program, and guards against nobody.
-fn of_bytes(bytes: &[u8]) -> u64 {
-    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)
 }
 
 /// Two numbers as one that depends on each bit of both and on their order (the last steps of `MurmurHash3`).

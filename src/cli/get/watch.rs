@@ -41,22 +41,22 @@ impl Get<'_> {
                     WatchEvent::Error(status) => return Err(failed(kube::Error::Api(status))),
                 };
                 keep_columns(&mut object, &mut columns);
-                self.show_event(&object, kind, header)?;
+                self.show_event(object, kind, header)?;
                 header = false;
             }
         }
     }
 
-    fn show_event(&self, object: &Value, kind: &Kind, header: bool) -> Result<(), CommandError> {
+    fn show_event(&self, object: Value, kind: &Kind, header: bool) -> Result<(), CommandError> {
         match self.args.output {
             Output::Table | Output::Wide => {
                 self.app
-                    .data(&output::table(object, kind, self.columns(kind), header))
+                    .data(&output::table(&object, kind, self.columns(kind), header))
             }
-            Output::Name => self.app.data(&name_of(object)),
+            Output::Name => self.app.data(&name_of(&object)),
             how @ (Output::Json | Output::Yaml) => {
                 let begin = if how == Output::Yaml { "---\n" } else { "" };
-                let text = output::document(&self.as_shown(object.clone()), how)?;
+                let text = output::document(&self.as_shown(object), how)?;
                 self.app.data(&format!("{begin}{text}"))
             }
         }

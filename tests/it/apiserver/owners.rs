@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Resource, ResourceExt};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Place, cases, configmap, eventually};
 
@@ -18,6 +18,7 @@ cases! {
     an_owner_that_never_was_is_no_owner,
     another_owner_keeps_a_dependent_when_one_goes_after_its_dependents,
     who_drops_its_owner_is_not_waited_for,
+    who_no_longer_blocks_its_owner_is_not_waited_for,
     owners_of_kinds_that_are_not_served_are_not_missed,
     objects_that_own_each_other_go,
 }
@@ -215,6 +216,18 @@ async fn another_owner_keeps_a_dependent_when_one_goes_after_its_dependents(plac
 }
 
 async fn who_drops_its_owner_is_not_waited_for(place: Place) {
+    frees(place, |_| json!(null)).await;
+}
+
+async fn who_no_longer_blocks_its_owner_is_not_waited_for(place: Place) {
+    frees(place, |owner| {
+        json!(owned("", &[owner], false).metadata.owner_references)
+    })
+    .await;
+}
+
+/// An owner waits for a dependent that is held, until the dependent names other owners.
+async fn frees(place: Place, owners: impl Fn(&ConfigMap) -> Value) {
     place.needs_controllers();
     let api = place.configmaps();
     let owner = make(&api, &configmap("owner", &[])).await;
@@ -228,7 +241,7 @@ async fn who_drops_its_owner_is_not_waited_for(place: Place) {
     })
     .await;
     assert!(api.get_opt("owner").await.unwrap().is_some());
-    let free = json!({"metadata": {"ownerReferences": null}});
+    let free = json!({"metadata": {"ownerReferences": owners(&owner)}});
     api.patch("held", &PatchParams::default(), &Patch::Merge(&free))
         .await
         .unwrap();

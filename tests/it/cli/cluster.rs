@@ -2,7 +2,7 @@
 
 use super::{Home, snapshot};
 
-const CREATE: &[&str] = &[
+pub(super) const CREATE: &[&str] = &[
     "create",
     "cluster",
     "demo",

@@ -10,17 +10,7 @@ use kube::{
 use machinectl::{apiserver::Server, time::SystemClock};
 use serde_json::{Value, json};
 
-use super::{Home, snapshot};
-
-const CREATE: &[&str] = &[
-    "create",
-    "cluster",
-    "demo",
-    "--infrastructure",
-    "hollow",
-    "--workers",
-    "2",
-];
+use super::{Home, cluster::CREATE, snapshot};
 
 const PODS: &str = "\
 apiVersion: v1

@@ -7,7 +7,7 @@ use std::{
     process::{Child, Stdio},
 };
 
-use super::{Home, snapshot};
+use super::{Home, cluster::CREATE, snapshot};
 
 const OBJECTS: &str = "\
 apiVersion: infrastructure.crit.sh/v1alpha1
@@ -203,15 +203,7 @@ fn the_embedded_kubeconfig_is_printed_and_merged() {
 #[test]
 fn a_watch_shows_each_object_in_its_columns() {
     let home = Home::new();
-    home.good(&[
-        "create",
-        "cluster",
-        "demo",
-        "--infrastructure",
-        "hollow",
-        "--workers",
-        "3",
-    ]);
+    home.good(CREATE);
     let mut watch = home
         .command(&["get", "machines", "-w"])
         .stdout(Stdio::piped())
