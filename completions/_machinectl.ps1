@@ -776,6 +776,7 @@ Register-ArgumentCompleter -Native -CommandName 'machinectl' -ScriptBlock {
             break
         }
         'machinectl;serve' {
+            [CompletionResult]::new('--state', '--state', [CompletionResultType]::ParameterName, 'Folder of the state, made if it is missing; by default that of the API server in this program')
             [CompletionResult]::new('--listen', '--listen', [CompletionResultType]::ParameterName, 'Address to listen on; by default a port of 127.0.0.1 that stays the same')
             [CompletionResult]::new('--audit-log', '--audit-log', [CompletionResultType]::ParameterName, 'Write a line of JSON for each request (audit.k8s.io/v1, level Metadata) to the end of this file')
             [CompletionResult]::new('--context', '--context', [CompletionResultType]::ParameterName, 'Context of the kubeconfig to use')

@@ -1590,12 +1590,16 @@ _machinectl() {
             return 0
             ;;
         machinectl__subcmd__serve)
-            opts="-n -v -q -h --listen --audit-log --context --kubeconfig --embedded --namespace --verbose --quiet --help"
+            opts="-n -v -q -h --state --listen --audit-log --context --kubeconfig --embedded --namespace --verbose --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --state)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --listen)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

@@ -738,6 +738,7 @@ set edit:completion:arg-completer[machinectl] = {|@words|
             cand --help 'Print help (see more with ''--help'')'
         }
         &'machinectl;serve'= {
+            cand --state 'Folder of the state, made if it is missing; by default that of the API server in this program'
             cand --listen 'Address to listen on; by default a port of 127.0.0.1 that stays the same'
             cand --audit-log 'Write a line of JSON for each request (audit.k8s.io/v1, level Metadata) to the end of this file'
             cand --context 'Context of the kubeconfig to use'

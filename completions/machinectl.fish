@@ -574,6 +574,7 @@ complete -c machinectl -n "__fish_machinectl_using_subcommand run" -l embedded -
 complete -c machinectl -n "__fish_machinectl_using_subcommand run" -s v -l verbose -d 'Say more: log on standard error (can be repeated)'
 complete -c machinectl -n "__fish_machinectl_using_subcommand run" -s q -l quiet -d 'Say nothing but errors'
 complete -c machinectl -n "__fish_machinectl_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c machinectl -n "__fish_machinectl_using_subcommand serve" -l state -d 'Folder of the state, made if it is missing; by default that of the API server in this program' -r -F
 complete -c machinectl -n "__fish_machinectl_using_subcommand serve" -l listen -d 'Address to listen on; by default a port of 127.0.0.1 that stays the same' -r
 complete -c machinectl -n "__fish_machinectl_using_subcommand serve" -l audit-log -d 'Write a line of JSON for each request (audit.k8s.io/v1, level Metadata) to the end of this file' -r -F
 complete -c machinectl -n "__fish_machinectl_using_subcommand serve" -l context -d 'Context of the kubeconfig to use' -r

@@ -1,13 +1,16 @@
 //! `serve`: the embedded API server alone, until interrupted. It runs no controllers.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 
 use super::context::{App, Purpose};
 use crate::{
     apiserver::AuditLog,
-    client::{Place, Session, Target, Why, embedded},
+    client::{ClientError, Place, Session, Target, Why, embedded},
     error::{CommandError, ErrorKind},
     kubeconfig::{self, Management, Paths},
 };
@@ -17,6 +20,9 @@ use crate::{
 /// It listens on loopback and merges the context "embedded" into the kubeconfig.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
+    /// Folder of the state, made if it is missing; by default that of the API server in this program
+    #[arg(long, value_name = "FOLDER")]
+    state: Option<PathBuf>,
     #[command(flatten)]
     listen: ListenArgs,
     #[command(flatten)]
@@ -64,20 +70,14 @@ impl AuditArgs {
 }
 
 pub(crate) async fn run(app: &App, args: ServeArgs) -> Result<(), CommandError> {
-    let ServeArgs { listen, audit } = args;
+    let ServeArgs { state, listen, audit } = args;
     let (chosen, _, paths) = app.choose(Purpose::WriteKubeconfig)?;
-    let target = if chosen.is_embedded() {
-        chosen
-    } else {
-        let dir = app
-            .settings
-            .embedded_state()
-            .ok_or(crate::client::ClientError::NoState)?;
-        Target {
-            place: Place::Embedded(dir),
-            why: Why::Only,
-            namespace: crate::config::NAMESPACE.to_owned(),
-            cluster: None,
+    let target = match (state, chosen.is_embedded()) {
+        (Some(dir), _) => embedded_in(absolute(&dir)?, Why::Flag("--state")),
+        (None, true) => chosen,
+        (None, false) => {
+            let dir = app.settings.embedded_state().ok_or(ClientError::NoState)?;
+            embedded_in(dir, Why::Only)
         }
     };
     let mut session = app.connect_to(target, &paths, Purpose::WriteKubeconfig).await?;
@@ -90,6 +90,25 @@ pub(crate) async fn run(app: &App, args: ServeArgs) -> Result<(), CommandError> 
         server.stop().await;
     }
     Ok(())
+}
+
+fn embedded_in(dir: PathBuf, why: Why) -> Target {
+    Target {
+        place: Place::Embedded(dir),
+        why,
+        namespace: crate::config::NAMESPACE.to_owned(),
+        cluster: None,
+    }
+}
+
+/// A folder as the kubeconfig has to name it: whoever reads that may stand elsewhere.
+fn absolute(dir: &Path) -> Result<PathBuf, CommandError> {
+    std::path::absolute(dir).map_err(|source| {
+        let message = format!("can't use the folder {}", dir.display());
+        CommandError::new(ErrorKind::Usage, message)
+            .caused_by(source)
+            .hinted("name another folder: --state FOLDER")
+    })
 }
 
 /// Starts to listen, brings the kubeconfig up to date and says that it is ready.

@@ -51,6 +51,25 @@ fn a_state_is_checked_and_made_small() {
 }
 
 #[test]
+fn a_state_can_be_served_from_any_folder() {
+    let home = Home::new();
+    let serving = Serving::start_with(&home, &["serve", "--state", "elsewhere"]);
+    home.write("a.yaml", SECRET);
+    home.good(&["apply", "--context", "embedded", "-f", "a.yaml", "--wait=false"]);
+    drop(serving);
+    let counts = home.good(&["util", "state", "check", "--state", "elsewhere"]);
+    assert!(counts.contains("configs.machine.crit.sh"), "{counts}");
+    // The context names the folder, so that it is found without a server, too.
+    assert_eq!(
+        home.good(&["get", "configs", "--context", "embedded", "-o", "name"]),
+        "config.machine.crit.sh/a\n"
+    );
+    assert!(!home.state().exists(), "the usual folder is not used");
+    home.write("file", "");
+    snapshot!(home, "serve_no_folder", home.run(&["serve", "--state", "file"]));
+}
+
+#[test]
 fn what_is_exported_can_be_read_and_holds_secrets_only_on_demand() {
     let home = filled();
     let exported = home.run(&["util", "state", "export"]);
