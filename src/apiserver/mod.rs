@@ -37,6 +37,7 @@ mod handlers;
 mod health;
 mod identity;
 pub(crate) mod jsonpath;
+mod local_services;
 mod metrics;
 mod namespaces;
 pub mod object;
@@ -140,6 +141,7 @@ impl Default for Options {
 fn seed(now: crate::time::Timestamp) -> Vec<(Key, Value)> {
     let mut seed = namespaces::seed(now);
     seed.extend(authorize::default_policy::seed(now));
+    seed.extend(local_services::seed(now));
     seed
 }
 
@@ -185,6 +187,7 @@ impl Server {
             source: e.into(),
         })??;
         server.complete_policy().await;
+        server.keep_local_services().await;
         server.furnish_all().await;
         server.resume();
         server.resume_after_failures();
@@ -338,6 +341,10 @@ impl Server {
             if deleted {
                 self.accept_waiting_definitions().await;
             }
+            self.spawn_keep_local_services();
+        }
+        if &*stored.key.resource == local_services::API_SERVICES && deleted {
+            self.spawn_keep_local_services();
         }
         if self.0.options.controllers && &*stored.key.resource == NAMESPACES && !stored.deleting {
             self.furnish(&stored.key.name).await;

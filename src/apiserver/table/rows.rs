@@ -39,6 +39,7 @@ pub(super) fn cells(info: &ResourceInfo, item: &Value, now: Timestamp) -> Vec<Va
             ]
         }
         "RoleBinding" | "ClusterRoleBinding" => binding(item, now),
+        "APIService" => vec![api_service(item), available(item), age()],
         "StorageClass" => vec![
             text(item, "/provisioner"),
             text(item, "/reclaimPolicy"),
@@ -408,6 +409,31 @@ fn claim(item: &Value, now: Timestamp) -> Vec<Value> {
         created(item, now),
         unset(str_at(item, "/spec/volumeMode")),
     ]
+}
+
+fn api_service(item: &Value) -> Value {
+    let part = |field: &str| {
+        item.pointer(&format!("/spec/service/{field}"))
+            .and_then(Value::as_str)
+    };
+    match (part("namespace"), part("name")) {
+        (Some(namespace), Some(name)) => format!("{namespace}/{name}").into(),
+        _ => "Local".into(),
+    }
+}
+
+fn available(item: &Value) -> Value {
+    let conditions = item.pointer("/status/conditions").and_then(Value::as_array);
+    let found = conditions
+        .into_iter()
+        .flatten()
+        .find(|c| c["type"] == "Available");
+    let said = |field: &str| found.and_then(|c| c[field].as_str());
+    match (said("status"), said("reason")) {
+        (Some("True"), _) => "True".into(),
+        (Some(status), Some(reason)) => format!("{status} ({reason})").into(),
+        (status, _) => status.unwrap_or("Unknown").into(),
+    }
 }
 
 fn binding(item: &Value, now: Timestamp) -> Vec<Value> {

@@ -38,6 +38,21 @@ pub(super) fn rows() -> Vec<Row> {
             )
         },
         Row {
+            categories: &["api-extensions"],
+            status: true,
+            columns: &[
+                "Service|string||0|The reference to the service that hosts this API endpoint.",
+                "Available|string||0|Whether this service is available.",
+                AGE,
+            ],
+            unconditional: false,
+            ..Row::new(
+                ("apiregistration.k8s.io", "v1", "APIService", "apiservices"),
+                false,
+                schemas::of::<k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService>,
+            )
+        },
+        Row {
             short: &["sc"],
             columns: &[
                 "Provisioner|string||0|.provisioner",
